@@ -1,0 +1,193 @@
+"""What a task is trained towards: the loss of each row, and how scores become answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .construct import construct
+
+__all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers for n rows.
+
+    `scores` [n, outputs] are what the head gave; `values` [n] the label ids or numbers read from them;
+    `probabilities` [n, classes] and the label `names` are there when the task has classes.
+    """
+
+    scores: Tensor
+    values: Tensor
+    probabilities: Tensor | None = None
+    names: tuple[str, ...] | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The name of each row's label."""
+        if self.names is None:
+            raise ValueError("A task without classes has no label names. Read `values`.")
+        return [self.names[int(value)] for value in self.values]
+
+
+class Objective(ABC):
+    """The training target of one task.
+
+    `loss` maps scores [n, outputs] and labels [n] to one loss a row, so that rows can carry weights.
+    """
+
+    outputs: int
+    labels: tuple[str, ...] | None
+
+    @abstractmethod
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def decode(self, scores: Tensor) -> Prediction: ...
+
+    @abstractmethod
+    def complaint(self, label: float) -> str | None:
+        """Why `label` is no label of this task, or None."""
+
+    def describe(self) -> dict[str, Any]:
+        """A plain description that `build_objective` turns back into this object."""
+        options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}  # type: ignore[call-overload]
+        return {"class": type(self).__name__, **options}
+
+
+class Labelled(Objective):
+    """An objective whose labels are the ids 0, 1, ... of a fixed list of names."""
+
+    labels: tuple[str, ...]
+
+    def complaint(self, label: float) -> str | None:
+        if label in range(len(self.labels)):
+            return None
+        return f"label {label:g} is not one of the ids 0 to {len(self.labels) - 1} ({', '.join(self.labels)})"
+
+
+@dataclass(frozen=True)
+class Classification(Labelled):
+    """Cross-entropy over classes; scores [n, classes].
+
+    >>> Classification(["bad", "fair", "good"]).decode(torch.tensor([[0.0, 0.0, 4.0]])).values
+    tensor([2])
+    """
+
+    labels: tuple[str, ...]
+
+    def __init__(self, labels: Sequence[str]):
+        object.__setattr__(self, "labels", checked_names(labels, at_least=2))
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return len(self.labels)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(scores, labels.long(), reduction="none")
+
+    def decode(self, scores: Tensor) -> Prediction:
+        return Prediction(scores, scores.argmax(-1), scores.softmax(-1), self.labels)
+
+
+@dataclass(frozen=True)
+class Binary(Labelled):
+    """Binary cross-entropy on one logit; scores [n, 1], label 1 is the second name."""
+
+    labels: tuple[str, ...] = ("no", "yes")
+    outputs = 1
+
+    def __init__(self, labels: Sequence[str] = ("no", "yes")):
+        names = checked_names(labels, at_least=2)
+        if len(names) != 2:
+            raise ValueError(f"Binary has two labels. Got {len(names)}: {', '.join(names)}. Use Classification.")
+        object.__setattr__(self, "labels", names)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(scores.squeeze(-1), labels.to(scores.dtype), reduction="none")
+
+    def decode(self, scores: Tensor) -> Prediction:
+        chance = scores.squeeze(-1).sigmoid()
+        return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
+
+
+@dataclass(frozen=True)
+class Regression(Objective):
+    """Squared error on a number from `low` to `high`; scores [n, 1].
+
+    With `bounded` the score passes through a sigmoid that spans the range, so that no prediction leaves
+    it; without, the score is the prediction, clipped only when it is decoded.
+    """
+
+    low: float
+    high: float
+    bounded: bool = False
+    outputs = 1
+    labels = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Regression needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        scores = scores.squeeze(-1)
+        return self.low + (self.high - self.low) * scores.sigmoid() if self.bounded else scores
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(self.predicted(scores), labels.to(scores.dtype), reduction="none")
+
+    def decode(self, scores: Tensor) -> Prediction:
+        return Prediction(scores, self.predicted(scores).clamp(self.low, self.high))
+
+    def complaint(self, label: float) -> str | None:
+        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class CosineEmbedding(Objective):
+    """Cosine-embedding loss on the bare cosine of two embeddings; scores [n, 1] in [-1, 1].
+
+    A pair of label `high` is drawn together by 1 - cos, one of label `low` is pushed below `margin` by
+    max(0, cos - margin); a label between them mixes both in proportion.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    margin: float = 0.0
+    outputs = 1
+    labels = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"CosineEmbedding needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        cosine = scores.squeeze(-1)
+        near = (labels.to(scores.dtype) - self.low) / (self.high - self.low)
+        return near * (1 - cosine) + (1 - near) * (cosine - self.margin).clamp(min=0)
+
+    def decode(self, scores: Tensor) -> Prediction:
+        return Prediction(scores, self.low + (self.high - self.low) * scores.squeeze(-1).clamp(0, 1))
+
+    def complaint(self, label: float) -> str | None:
+        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
+
+
+OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, CosineEmbedding, Regression)}
+
+
+def build_objective(spec: dict[str, Any]) -> Objective:
+    """The objective that a description such as `{"class": "Regression", "low": 0, "high": 5}` names."""
+    return construct("objective", OBJECTIVES, spec)
+
+
+def checked_names(labels: Sequence[str], *, at_least: int) -> tuple[str, ...]:
+    names = tuple(str(label) for label in labels)
+    if len(names) < at_least or len(set(names)) < len(names):
+        raise ValueError(f"Labels must be {at_least} or more different names. Got {list(names)}.")
+    return names
