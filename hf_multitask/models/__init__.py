@@ -1,0 +1,1 @@
+"""All that ships to the Hub: configurations, models, heads and objectives."""

@@ -1,0 +1,83 @@
+"""Configuration of `MultitaskModel`: a trunk's own configuration, and what each task reads and answers."""
+
+from dataclasses import field
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_minbert import MinBertConfig
+from .construct import unknown
+from .heads import HEADS, Cosine, build_head
+from .objectives import CosineEmbedding, Objective, build_objective
+
+__all__ = ["MultitaskConfig"]
+
+POOLINGS = ("cls", "mean", "pooler")
+
+
+class MultitaskConfig(PreTrainedConfig):
+    """A trunk, how its output is pooled, and the tasks on top.
+
+    `tasks` maps a name to `{"objective": .., "head": .., "pair": .., "metric": .., "scored": ..}`, as
+    `Task.describe()` gives it. `dropout` is that of every head which names none of its own.
+    """
+
+    model_type = "multitask"
+    sub_configs_defaults = {"trunk": SubConfigSpec(MinBertConfig)}  # noqa: RUF012
+
+    trunk: Any = None
+    tasks: dict[str, Any] = field(default_factory=dict)
+    pooling: str = "mean"
+    dropout: float | int = 0.1
+    freeze_trunk: bool = False
+    max_length: int = 128
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        # Resolved here and not by AutoConfig, which knows minbert only where this package is imported.
+        if isinstance(self.trunk, dict):
+            found = self.trunk.get("model_type", "minbert")
+            if found not in ("bert", "minbert") and found not in CONFIG_MAPPING:
+                raise ValueError(unknown("trunk type", found, ["minbert", *CONFIG_MAPPING]))
+            options = {**self.trunk, "model_type": "minbert"} if found in ("bert", "minbert") else self.trunk
+            self.trunk = (MinBertConfig if found in ("bert", "minbert") else CONFIG_MAPPING[found])(**options)
+        # Left out, the parent's own None would overwrite what a loaded trunk has chosen.
+        kwargs.setdefault("attn_implementation", getattr(self.trunk, "_attn_implementation", None))
+        super().__post_init__(**kwargs)
+        if faults := self.faults():
+            raise ValueError("This model cannot be built:\n" + "\n".join(f"- {fault}" for fault in faults))
+
+    def faults(self) -> list[str]:
+        found = [] if self.pooling in POOLINGS else [unknown("pooling", self.pooling, POOLINGS)]
+        for name, task in self.tasks.items():
+            try:
+                check_task(task)
+            except ValueError as error:
+                found.append(f"Task '{name}': {error}")
+        return found
+
+    def objective(self, name: str) -> Objective:
+        return build_objective(self.known(name)["objective"])
+
+    def texts(self, name: str) -> int:
+        """How many sequences the head of a task reads: two for a pair whose texts are encoded apart."""
+        return HEADS[self.known(name)["head"]["class"]].texts
+
+    def known(self, name: str) -> dict[str, Any]:
+        """The description of a task, or an error that names the nearest one."""
+        if name not in self.tasks:
+            raise ValueError(unknown("task", name, self.tasks))
+        return self.tasks[name]
+
+
+def check_task(task: dict[str, Any]) -> None:
+    """Raise what keeps a task's objective and head from working together."""
+    objective = build_objective(task["objective"])
+    with torch.device("meta"):  # to build nothing and draw no random number
+        head = build_head(task["head"], width=1, outputs=objective.outputs, dropout=0.0)
+    if head.texts == 2 and not task["pair"]:
+        raise ValueError(f"the head {task['head']['class']} compares two texts, and this task has one.")
+    bare_cosine = isinstance(head, Cosine) and head.scalars is None
+    if isinstance(objective, CosineEmbedding) and not bare_cosine:
+        raise ValueError("CosineEmbedding needs the head {class: Cosine, learned: false}.")

@@ -1,0 +1,291 @@
+"""BERT, written small and without padding."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_minbert import MinBertConfig
+from .packing import Packing
+
+__all__ = ["MinBertModel"]
+
+
+class Embeddings(nn.Module):
+    """Word, position and segment embeddings, summed and normalised."""
+
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, words: Tensor, segments: Tensor, positions: Tensor) -> Tensor:
+        embedded = words + self.token_type_embeddings(segments) + self.position_embeddings(positions)
+        return self.dropout(self.LayerNorm(embedded))
+
+
+def eager_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T * scaling + mask) v on [rows, heads, length, size], with the weights."""
+    logits = query @ key.transpose(-1, -2) * scaling
+    weights = (logits if mask is None else logits + mask).softmax(-1)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention within each sequence: projections on flat tokens, attention on their padded view."""
+
+    is_causal = False
+
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.config = config
+        self.heads = config.num_attention_heads
+        self.scaling = (config.hidden_size // self.heads) ** -0.5
+        self.dropout = config.attention_probs_dropout_prob
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor, layout: "Layout") -> tuple[Tensor, Tensor | None]:
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        query, key, value = (
+            layout.split_heads(projection(hidden), self.heads) for projection in (self.query, self.key, self.value)
+        )
+        mixed, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            layout.mask,
+            dropout=self.dropout if self.training else 0.0,
+            scaling=self.scaling,
+            is_causal=False,
+            **layout.flash,
+        )
+        return layout.merge_heads(mixed), weights
+
+
+class Output(nn.Module):
+    """LayerNorm(dropout(dense(x)) + residual)."""
+
+    def __init__(self, config: MinBertConfig, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.self = SelfAttention(config)
+        self.output = Output(config, config.hidden_size)
+
+    def forward(self, hidden: Tensor, layout: "Layout") -> Tensor:
+        return self.output(self.self(hidden, layout)[0], hidden)
+
+
+class Intermediate(nn.Module):
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.activation(self.dense(hidden))
+
+
+class MinBertLayer(GradientCheckpointingLayer):
+    """Attention, then feed-forward, each with its residual and LayerNorm."""
+
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.attention = Attention(config)
+        self.intermediate = Intermediate(config)
+        self.output = Output(config, config.intermediate_size)
+
+    def forward(self, hidden: Tensor, layout: "Layout") -> Tensor:
+        attended = self.attention(hidden, layout)
+        return self.output(self.intermediate(attended), attended)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.layer = nn.ModuleList(MinBertLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, hidden: Tensor, layout: "Layout") -> Tensor:
+        for layer in self.layer:
+            hidden = layer(hidden, layout)
+        return hidden
+
+
+class Pooler(nn.Module):
+    """A dense tanh layer on each sequence's first token."""
+
+    def __init__(self, config: MinBertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, first: Tensor) -> Tensor:
+        return torch.tanh(self.dense(first))
+
+
+class Layout:
+    """How the layers of one pass see their tokens: flat under `packing`, or as they come, [rows, length, ...]."""
+
+    def __init__(self, config: MinBertConfig, hidden: Tensor, packing: Packing | None, mask: Tensor | None):
+        self.packing = packing
+        self.varlen = packing is not None and "flash" in config._attn_implementation
+        self.flash: dict[str, Any] = {}
+        self.mask: Any = None
+        if packing is not None and self.varlen:
+            self.flash = packing.flash_arguments()
+            return
+        if packing is not None:
+            hidden, mask = hidden.new_empty(()).expand(packing.rows, packing.length, 1), packing.mask
+        self.mask = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask)
+
+    def split_heads(self, x: Tensor, heads: int) -> Tensor:
+        """[..., width] -> [rows, heads, length, size]; one row of all tokens for variable-length attention."""
+        if self.packing is not None:
+            x = x[None] if self.varlen else self.packing.pad(x)
+        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+    def merge_heads(self, x: Tensor) -> Tensor:
+        """[rows, length, heads, size] -> as the hidden states came."""
+        x = x.flatten(2)
+        if self.packing is None:
+            return x
+        return x[0] if self.varlen else self.packing.unpad(x)
+
+
+class MinBertPreTrainedModel(PreTrainedModel):
+    config_class = MinBertConfig
+    config: MinBertConfig
+    base_model_prefix = "bert"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["Embeddings", "MinBertLayer"]  # noqa: RUF012
+    _can_record_outputs = {"hidden_states": MinBertLayer, "attentions": SelfAttention}  # noqa: RUF012
+    # What BERT checkpoints carry beside the encoder, and the pooler where the model has none.
+    _keys_to_ignore_on_load_unexpected = [r"cls\.", r"position_ids$", r"pooler\."]  # noqa: RUF012
+
+
+class MinBertModel(MinBertPreTrainedModel):
+    """BERT's encoder, equal to `transformers.BertModel` on the same weights and checkpoints.
+
+    Takes padded input, `input_ids` [rows, length] with an `attention_mask`, and gives padded output; or, with a
+    `packing`, flat input [tokens] and flat output, and padding is never computed at all.
+
+    >>> model = MinBertModel(MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1))
+    >>> model(input_ids=torch.tensor([[101, 2023, 102]])).last_hidden_state.shape
+    torch.Size([1, 3, 24])
+    """
+
+    def __init__(self, config: MinBertConfig, add_pooling_layer: bool = True):
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
+        self.pooler = Pooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = cast(nn.Embedding, value)
+
+    @can_return_tuple
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        packing: Packing | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        words = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if words.shape[-2] > self.config.max_position_embeddings and packing is None:
+            raise ValueError(
+                f"Sequences may have {self.config.max_position_embeddings} tokens at most. Got {words.shape[-2]}. "
+                "Truncate them when tokenizing."
+            )
+        if position_ids is None:
+            position_ids = positions(words, packing)
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(position_ids)
+        if packing is not None or attention_mask is None or not self.unpads(attention_mask, kwargs):
+            return self.encode(words, token_type_ids, position_ids, packing=packing, mask=attention_mask)
+        packing = Packing.from_mask(attention_mask)
+        words, token_type_ids, position_ids = (
+            packing.unpad(t.expand(*words.shape[:2], *t.shape[2:])) for t in (words, token_type_ids, position_ids)
+        )
+        output = self.encode(words, token_type_ids, position_ids, packing=packing)
+        padded = packing.pad(cast(Tensor, output.last_hidden_state))
+        return BaseModelOutputWithPooling(last_hidden_state=padded, pooler_output=output.pooler_output)
+
+    def unpads(self, mask: Tensor, requested: dict[str, Any]) -> bool:
+        """Whether to leave padding out: not where a graph of fixed shape is traced, or padded records are asked for."""
+        recording = requested.get("output_hidden_states") or requested.get("output_attentions")
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return self.config.unpad and mask.dim() == 2 and not (recording or tracing)
+
+    def encode(
+        self,
+        words: Tensor,
+        segments: Tensor,
+        positions: Tensor,
+        *,
+        packing: Packing | None = None,
+        mask: Tensor | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """From word embeddings on: [tokens, width] under `packing`, else [rows, length, width]."""
+        hidden = self.embeddings(words, segments, positions)
+        hidden = self.encoder(hidden, Layout(self.config, hidden, packing, mask))
+        first = hidden[:, 0] if packing is None else hidden[packing.starts]
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden, pooler_output=None if self.pooler is None else self.pooler(first)
+        )
+
+
+def positions(words: Tensor, packing: Packing | None) -> Tensor:
+    """0, 1, ... within each sequence: [1, length], or [tokens] under `packing`."""
+    places = torch.arange(words.shape[-2], device=words.device)
+    if packing is None:
+        return places[None]
+    return places - torch.repeat_interleave(packing.starts, packing.lengths, output_size=words.shape[0])
