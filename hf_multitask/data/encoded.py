@@ -1,0 +1,104 @@
+"""Rows as token ids: encoded once into Arrow, read without copies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from ..models.configuration_multitask import MultitaskConfig
+from ..models.encoding import Encoded, encode, flatten
+from .sampler import Share
+
+__all__ = ["Collator", "EncodedTask", "StepDataset", "encode_task"]
+
+IDS = datasets.List(datasets.Value("int32"))
+
+
+def encode_task(
+    rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
+) -> datasets.Dataset:
+    """Token ids of one task's rows: columns `ids_0` and, for pairs encoded apart, `ids_1`; likewise `segments_0`."""
+    apart = config.texts(task) == 2
+
+    def encoded(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        second = batch.get("second")
+        sides: list[Any] = [(batch["first"], None), (second, None)] if apart else [(batch["first"], second)]
+        columns: dict[str, Any] = {"label": batch["label"]}
+        for side, texts in enumerate(sides):
+            kept = encode(tokenizer, *texts, max_length=config.max_length)
+            columns[f"ids_{side}"] = kept.input_ids
+            if kept.token_type_ids is not None:
+                columns[f"segments_{side}"] = kept.token_type_ids
+        return columns
+
+    names = [f"{kind}_{side}" for side in range(1 + apart) for kind in ("ids", "segments")]
+    if "token_type_ids" not in tokenizer.model_input_names:
+        names = [name for name in names if name.startswith("ids")]
+    features = datasets.Features({"label": rows.features["label"], **dict.fromkeys(names, IDS)})
+    return rows.map(encoded, batched=True, remove_columns=rows.column_names, features=features, desc=f"Encoding {task}")
+
+
+class EncodedTask:
+    """The token ids of one task, as slices of one long array a column."""
+
+    def __init__(self, rows: datasets.Dataset):
+        table = rows.with_format("arrow")[:]
+        self.labels = table.column("label").to_numpy()
+        self.columns = {name: flat(table.column(name)) for name in table.column_names if name != "label"}
+        self.sides = sum(name.startswith("ids") for name in self.columns)
+        sizes = [np.diff(self.columns[f"ids_{side}"][1]) for side in range(self.sides)]
+        self.lengths: np.ndarray = np.sum(sizes, axis=0)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sequences(self, side: int, rows: np.ndarray) -> Encoded:
+        segments = self.take(f"segments_{side}", rows) if f"segments_{side}" in self.columns else None
+        return Encoded(self.take(f"ids_{side}", rows), segments)
+
+    def take(self, column: str, rows: np.ndarray) -> list[Sequence[int]]:
+        values, offsets = self.columns[column]
+        return [values[offsets[row] : offsets[row + 1]] for row in rows]  # type: ignore[misc]
+
+
+def flat(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a list column end to end, and where each row begins and ends among them."""
+    whole = column.combine_chunks()
+    return whole.values.to_numpy(), whole.offsets.to_numpy()
+
+
+class StepDataset(Dataset):
+    """What a list of shares stands for: the encoded rows of every task in one micro-step."""
+
+    def __init__(self, tasks: Mapping[str, EncodedTask]):
+        self.tasks = dict(tasks)
+
+    def __len__(self) -> int:
+        return sum(len(task) for task in self.tasks.values())
+
+    def __getitem__(self, share: Share) -> tuple[Share, EncodedTask]:
+        return share, self.tasks[share.task]
+
+    def __getitems__(self, shares: Sequence[Share]) -> list[tuple[Share, EncodedTask]]:
+        return [self[share] for share in shares]
+
+
+class Collator:
+    """Every sentence of every task of a step in one flat list of sequences, as `MultitaskModel.forward` reads it."""
+
+    def __call__(self, shares: Sequence[tuple[Share, EncodedTask]]) -> dict[str, Any]:
+        parts: list[Encoded] = []
+        batch: dict[str, Any] = {"rows": {}, "labels": {}, "weights": {}}
+        count = 0
+        for share, task in shares:
+            parts += [task.sequences(side, share.rows) for side in range(task.sides)]
+            index = torch.arange(count, count + task.sides * len(share.rows))
+            batch["rows"][share.task] = index.view(task.sides, -1).T if task.sides == 2 else index
+            batch["labels"][share.task] = torch.from_numpy(task.labels[share.rows])
+            batch["weights"][share.task] = torch.from_numpy(share.weights)
+            count += task.sides * len(share.rows)
+        return {**flatten(*parts), **batch}
