@@ -33,6 +33,7 @@ class MultitaskConfig(PreTrainedConfig):
     dropout: float | int = 0.1
     freeze_trunk: bool = False
     max_length: int = 128
+    pad_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         # Resolved here and not by AutoConfig, which knows minbert only where this package is imported.
@@ -45,6 +46,7 @@ class MultitaskConfig(PreTrainedConfig):
         # Left out, the parent's own None would overwrite what a loaded trunk has chosen.
         kwargs.setdefault("attn_implementation", getattr(self.trunk, "_attn_implementation", None))
         super().__post_init__(**kwargs)
+        self.pad_token_id = self.trunk.pad_token_id
         if faults := self.faults():
             raise ValueError("This model cannot be built:\n" + "\n".join(f"- {fault}" for fault in faults))
 

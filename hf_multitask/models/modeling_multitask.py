@@ -217,7 +217,7 @@ class MultitaskModel(PreTrainedModel):
         scores = torch.empty(len(first), self.objectives[task].outputs)
         training = self.training
         self.eval()
-        for chosen in order.split(batch_size):
+        for chosen in order.split(batch_size) if first else ():
             batch = flatten(*(side.take(chosen.tolist()) for side in encoded))
             rows = torch.arange(len(batch["lengths"])).view(len(encoded), -1).T.squeeze(-1)
             batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}

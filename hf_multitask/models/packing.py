@@ -72,17 +72,29 @@ class Packing:
     def pad(self, flat: Tensor) -> Tensor:
         """[tokens, ...] -> [rows, length, ...], zeros where no token is."""
         if self.index is not None:
-            flat = Spread.apply(flat, self.index, self.rows * self.length)
+            flat = spread(flat, self.index, self.rows * self.length)
         return flat.view(self.rows, self.length, *flat.shape[1:])
 
     def unpad(self, padded: Tensor) -> Tensor:
         """[rows, length, ...] -> [tokens, ...]."""
         flat = padded.reshape(self.rows * self.length, *padded.shape[2:])
-        return flat if self.index is None else Gather.apply(flat, self.index)
+        return flat if self.index is None else gather(flat, self.index)
+
+
+def spread(flat: Tensor, index: Tensor, places: int) -> Tensor:
+    """Rows to distinct places of a larger tensor of zeros."""
+    if torch.compiler.is_compiling():
+        return flat.new_zeros(places, *flat.shape[1:]).index_copy(0, index, flat)
+    return Spread.apply(flat, index, places)
+
+
+def gather(flat: Tensor, index: Tensor) -> Tensor:
+    """The inverse of `spread`."""
+    return flat.index_select(0, index) if torch.compiler.is_compiling() else Gather.apply(flat, index)
 
 
 class Spread(torch.autograd.Function):
-    """Rows to distinct places of a larger tensor; the gradient gathers, without the adding that indexing implies."""
+    """`spread`, whose gradient gathers: without the adding that indexing alone would have to do."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, index: Tensor, places: int) -> Tensor:
@@ -96,7 +108,7 @@ class Spread(torch.autograd.Function):
 
 
 class Gather(torch.autograd.Function):
-    """The inverse of `Spread`."""
+    """`gather`, whose gradient spreads."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, index: Tensor) -> Tensor:

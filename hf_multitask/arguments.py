@@ -1,0 +1,61 @@
+"""Settings of `MultitaskTrainer`."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+__all__ = ["MultitaskTrainingArguments"]
+
+LOSSES = ("sum", "mean")
+
+
+def no_accelerator() -> bool:
+    return not torch.accelerator.is_available()
+
+
+@dataclass
+class MultitaskTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults that multitask fine-tuning wants, and how losses are joined.
+
+    `per_device_train_batch_size` counts rows of each task in a step: with every task in each step, 32 means 32 of
+    sst, 32 of qqp and 32 of sts. Processes and accumulation multiply it, and nothing else: 2 processes of 16 train
+    like one of 32.
+    """
+
+    loss: str = field(default="sum", metadata={"help": "How the losses of a step's tasks are joined: 'sum' or 'mean'."})
+    early_stopping: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better score."}
+    )
+
+    output_dir: str = field(default="outputs", metadata={"help": "Where checkpoints are written."})
+    learning_rate: float = field(default=5e-5, metadata={"help": "The peak learning rate."})
+    per_device_train_batch_size: int = field(
+        default=32, metadata={"help": "Rows of each task in a step, on each device."}
+    )
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows of a batch in evaluation."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best model, not the last."})
+    metric_for_best_model: str | None = field(default="score", metadata={"help": "What the best model is best at."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that is better."})
+    logging_steps: float = field(default=50, metadata={"help": "Log every so many steps."})
+    # A loss that is not a number ends the run instead of being averaged away.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide losses that are not numbers."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Batches are made by the package."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run remembers its early stopping."}
+    )
+    # Without it, processes on a machine without accelerator believe that each is alone.
+    use_cpu: bool = field(default_factory=no_accelerator, metadata={"help": "Train on the processor."})
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}. Got {self.loss!r}.")
+        super().__post_init__()

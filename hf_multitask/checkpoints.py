@@ -1,0 +1,41 @@
+"""Which checkpoints are whole: a kill in the middle of writing one must never leave a checkpoint to resume from."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+__all__ = ["mark_whole", "newest_whole"]
+
+MARK = "whole.json"
+
+
+def mark_whole(folder: Path) -> None:
+    """Record that `folder` was written to its end: every file and its size."""
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files(folder)}
+    aside = folder / f".{MARK}"
+    aside.write_text(json.dumps(sizes, indent=1, sort_keys=True))
+    os.replace(aside, folder / MARK)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file that was there when writing ended is there now, at the same size."""
+    mark = folder / MARK
+    if not mark.is_file():
+        return False
+    sizes = json.loads(mark.read_text())
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+
+
+def newest_whole(output_dir: str | Path) -> Path | None:
+    """The whole checkpoint of the highest step in `output_dir`, or None."""
+    steps = {
+        int(match[1]): folder
+        for folder in Path(output_dir).glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name)) and is_whole(folder)
+    }
+    return steps[max(steps)] if steps else None
+
+
+def files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in (MARK, f".{MARK}")]

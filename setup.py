@@ -1,0 +1,43 @@
+"""Packaging of hf_multitask; `constraints.txt` pins the set of versions that is tested together."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+EXTRAS = {
+    "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6"],
+    "deepspeed": ["deepspeed>=0.19,<0.20"],
+    "tune": ["optuna>=5,<6"],
+    "plots": ["matplotlib>=3.9"],
+    "bench": ["torchjd>=0.18,<0.19"],
+}
+
+setup(
+    name="hf_multitask",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "hf_multitask" / "__init__.py").read_text())[1],
+    description="Multitask fine-tuning of BERT-like encoders on the Hugging Face stack",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["hf_multitask", "hf_multitask.*"]),
+    install_requires=[
+        # Lower bounds are the tested versions where an API of theirs is used that is new in them.
+        "torch>=2.6",
+        "transformers>=5.23,<6",
+        "datasets>=5.2,<6",
+        "accelerate>=1.15,<2",
+        "peft>=0.21,<1",
+        "evaluate>=0.4.6,<1",
+        "huggingface-hub>=2.4,<3",
+        "sentence-transformers>=6.2,<7",
+        "numpy>=1.26",
+        "pyyaml>=6",
+        "scikit-learn>=1.5",
+        "scipy>=1.15",
+    ],
+    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs})},
+)
