@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from hf_multitask.data.rows import SPLITS, DataError, Unreadable, load, load_all
-from hf_multitask.data.sources import HUB, Course, Files, Hub, Published, records
+from hf_multitask.data.sources import HUB, Course, Files, Hub, Published
+from hf_multitask.data.tables import records
 from hf_multitask.tasks import CFIMDB, QQP, SST, STS, TASKS, Task
 
 SINGLE = "\tid\tsentence\tsentiment\n"
