@@ -1,4 +1,10 @@
-"""Multitask fine-tuning of BERT-like encoders on the Hugging Face stack."""
+"""Multitask fine-tuning of BERT-like encoders on the Hugging Face stack.
+
+Importing the package makes its models known to AutoConfig and AutoModel.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModel
 
@@ -8,6 +14,13 @@ from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel, MultitaskOutput
 from .models.objectives import Binary, Classification, CosineEmbedding, Prediction, Regression
 from .tasks import CFIMDB, QQP, SICK, SST, STS, TASKS, Task
+
+if TYPE_CHECKING:
+    from .arguments import MultitaskTrainingArguments
+    from .data.rows import load
+    from .evaluator import evaluate
+    from .report import Report
+    from .trainer import MultitaskTrainer
 
 __version__ = "0.1.0"
 
@@ -26,12 +39,32 @@ __all__ = [
     "MultitaskConfig",
     "MultitaskModel",
     "MultitaskOutput",
+    "MultitaskTrainer",
+    "MultitaskTrainingArguments",
     "Prediction",
     "Regression",
+    "Report",
     "Task",
+    "evaluate",
+    "load",
 ]
 
 AutoConfig.register("minbert", MinBertConfig)
 AutoConfig.register("multitask", MultitaskConfig)
 AutoModel.register(MinBertConfig, MinBertModel)
 AutoModel.register(MultitaskConfig, MultitaskModel)
+
+# Whoever only loads a model need not wait for what trains and judges one.
+LATER = {
+    "MultitaskTrainer": ".trainer",
+    "MultitaskTrainingArguments": ".arguments",
+    "Report": ".report",
+    "evaluate": ".evaluator",
+    "load": ".data.rows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return vars(import_module(LATER[name], __name__))[name]

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["mark_whole", "newest_whole"]
+__all__ = ["chosen", "mark_whole", "newest_whole"]
 
 MARK = "whole.json"
 
@@ -35,6 +35,17 @@ def newest_whole(output_dir: str | Path) -> Path | None:
         if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name)) and is_whole(folder)
     }
     return steps[max(steps)] if steps else None
+
+
+def chosen(resume: str | None, output_dir: str | Path) -> str | None:
+    """The checkpoint that `resume` means: None, the newest whole one for "auto", or the folder that it names."""
+    if resume is None or resume == "auto":
+        found = newest_whole(output_dir) if resume else None
+        return None if found is None else str(found)
+    if not is_whole(Path(resume)):
+        state = "was not written to its end" if Path(resume).is_dir() else "is not there"
+        raise ValueError(f"The checkpoint {resume} {state}. `--resume auto` takes the newest whole one.")
+    return resume
 
 
 def files(folder: Path) -> list[Path]:

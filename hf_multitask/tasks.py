@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .models.objectives import Binary, Classification, Objective, Regression
+from .models.objectives import Binary, Classification, Objective, Regression, build_objective
 
 __all__ = ["CFIMDB", "QQP", "SICK", "SST", "STS", "TASKS", "Task"]
 
@@ -33,6 +33,11 @@ class Task:
             raise ValueError(f"A task's name is made of letters, digits and underscores. Got {self.name!r}.")
         if self.weight < 0:
             raise ValueError(f"Task '{self.name}' needs a weight of zero or more. Got {self.weight:g}.")
+
+    @classmethod
+    def from_description(cls, name: str, description: dict[str, Any]) -> "Task":
+        """The task that a saved model tells of."""
+        return cls(name, **{**description, "objective": build_objective(description["objective"])})
 
     def describe(self) -> dict[str, Any]:
         """What a saved model must know of its task."""

@@ -21,6 +21,7 @@ from .evaluator import evaluate
 from .models.construct import unknown
 from .models.modeling_multitask import MultitaskModel
 from .models.objectives import Prediction
+from .report import Report
 from .schedules import RoundRobin, Schedule
 
 __all__ = ["MultitaskTrainer", "NotFinite"]
@@ -166,9 +167,7 @@ class MultitaskTrainer(Trainer):
     ) -> dict[str, float]:
         """The metrics of every task and the score, by the package's own evaluator."""
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        with self.accelerator.autocast():
-            predictor = InBatches(self.model, self.args.per_device_eval_batch_size)
-            report = evaluate(predictor, rows, resamples=0, distributed=self.args.world_size > 1)
+        report = self.report(rows, resamples=0)
         metrics = {
             f"{metric_key_prefix}_{name}_{metric}": value
             for name, found in report.tasks.items()
@@ -179,6 +178,12 @@ class MultitaskTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def report(self, rows: dict[str, datasets.Dataset], **options: Any) -> Report:
+        """What the model achieves on labelled rows, in the training's own precision; `options` are `evaluate`'s."""
+        predictor = InBatches(self.model, self.args.per_device_eval_batch_size)
+        with self.accelerator.autocast():
+            return evaluate(predictor, rows, distributed=self.args.world_size > 1, **options)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **options: Any) -> Any:
         """Train; True resumes from the newest checkpoint that was written to its end."""

@@ -1,0 +1,130 @@
+"""From a recipe's sections to rows, a model and a folder: what every recipe script does first and last."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import AutoModel
+
+from .data.rows import load_all, overlap
+from .data.vocabulary import train_tokenizer
+from .models.configuration_minbert import MinBertConfig
+from .models.configuration_multitask import MultitaskConfig
+from .models.construct import construct
+from .models.modeling_multitask import MultitaskModel
+from .sections import SOURCES, DataSection, ModelSection
+from .tasks import Task
+
+__all__ = ["build_model", "claim_folder", "load_model", "load_rows", "move_model"]
+
+logger = logging.getLogger(__name__)
+
+Rows = dict[str, dict[str, Dataset]]
+
+
+def load_rows(
+    tasks: Iterable[Task],
+    data: DataSection,
+    splits: Iterable[str],
+    *,
+    seed: int = 0,
+    own: Mapping[str, dict] | None = None,
+) -> Rows:
+    """Checked rows by split and task, from the common source or a task's `own`; training rows within the limit."""
+    tasks, splits = list(tasks), list(splits)
+    sources = {task.name: construct("source", SOURCES, (own or {}).get(task.name) or data.source) for task in tasks}
+    wanted = [(task, split, sources[task.name]) for task in tasks for split in splits]
+    loaded = load_all(wanted, on_bad_row=data.on_bad_row)
+    rows: Rows = {split: {task.name: loaded[task.name, split] for task in tasks} for split in splits}
+    for name, train in rows.get("train", {}).items():
+        if "dev" in rows and (shared := overlap(train, rows["dev"][name])).dev:
+            logger.warning("%s: %d of %d dev rows stand in train too.", name, shared.dev, len(rows["dev"][name]))
+        if (limit := data.limit.get(name)) and limit < len(train):
+            drawn = np.random.default_rng(seed).choice(len(train), size=limit, replace=False)
+            rows["train"][name] = train.select(np.sort(drawn))
+    return rows
+
+
+def build_model(
+    tasks: Iterable[Task], section: ModelSection, train: Mapping[str, Dataset], *, max_length: int
+) -> MultitaskModel:
+    """A model for the tasks: on a pretrained trunk, or on a small minBERT whose vocabulary is made of `train`."""
+    described = {task.name: task.describe() for task in tasks}
+    options: dict[str, Any] = {
+        "pooling": section.pooling,
+        "dropout": section.dropout,
+        "freeze_trunk": section.freeze_trunk,
+        "max_length": max_length,
+    }
+    if section.trunk is not None:
+        if section.size:
+            logger.warning("model.size is for a new trunk, and has no effect on %s.", section.trunk)
+        try:
+            return MultitaskModel.from_trunk(
+                section.trunk,
+                described,
+                revision=section.revision,
+                attn_implementation=section.attn_implementation,
+                **options,
+            )
+        except OSError as error:
+            raise ValueError(absent("trunk", section.trunk)) from error
+    texts = [
+        text for rows in train.values() for side in ("first", "second") if side in rows.features for text in rows[side]
+    ]
+    tokenizer = train_tokenizer(texts, max_length=max_length)
+    trunk = MinBertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **section.size)
+    model = MultitaskModel(MultitaskConfig(trunk=trunk, tasks=described, **options))
+    model.tokenizer = tokenizer
+    return model
+
+
+def load_model(path: str, *, revision: str = "main") -> MultitaskModel:
+    """A trained model from a folder or the Hub."""
+    try:
+        model = AutoModel.from_pretrained(path, revision=revision)
+    except OSError as error:
+        raise ValueError(absent("model", path)) from error
+    if not isinstance(model, MultitaskModel):
+        raise ValueError(f"{path} holds a '{model.config.model_type}', not a multitask model. Train one on it first.")
+    return model
+
+
+def absent(what: str, path: str) -> str:
+    if os.path.isdir(path):
+        return f"The folder {path} holds no {what}: config.json and model.safetensors are needed."
+    return (
+        f"The {what} {path} is no folder here, and the Hub does not give it (no such name, no access, or no network)."
+    )
+
+
+def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Make sure that nothing of an earlier run is taken for this one's."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file. Give another output_dir.")
+    # A run that failed before its first checkpoint leaves its recipe alone, and may be tried again.
+    if folder.is_dir() and {file.name for file in folder.iterdir()} - {"recipe.yaml"} and not resume:
+        if not overwrite:
+            raise ValueError(
+                f"{folder} holds an earlier run or other files. "
+                "Give another output_dir, `--resume auto` to go on, or `--overwrite` to begin anew."
+            )
+        if not (folder / "recipe.yaml").is_file():
+            raise ValueError(f"{folder} was not made by a recipe, so it is not overwritten. Give another output_dir.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without its report a folder does not look finished, whatever else an earlier run left in it.
+    for name in ("report.json", "report.md", "config.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def move_model(aside: Path, folder: Path) -> None:
+    """Bring a saved model from beside to `folder`, the configuration last: without it nothing loads the rest."""
+    for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
+        os.replace(file, folder / file.name)
+    aside.rmdir()

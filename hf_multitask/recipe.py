@@ -1,0 +1,213 @@
+"""Recipes from YAML files and the command line: the one module that knows either."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from .given import Given, joined, overlay
+from .help import help_text
+from .report import replace_text
+from .schema import Reader, RecipeError, defaults, shorthands
+
+__all__ = ["RecipeError", "read_recipe", "run", "write_recipe"]
+
+R = TypeVar("R")
+WIDTH = 100
+HERE = "command line"
+
+PLAIN = [f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")]
+Setting = tuple[str, Given]
+Where = Callable[[yaml.Mark | None], str]
+"""Says where a mark of YAML's is."""
+
+
+def read_recipe(kind: type[R], argv: Sequence[str], *, default: str | Path | None = None) -> R:
+    """The recipe of dataclass `kind` that YAML files and the command line describe.
+
+    Each layer changes the one below: the dataclass's own defaults; each `--config FILE`, or `default` where
+    there is none, upon the file that its `base` names; then `--section.field value`. Every fault of all of them
+    is raised in one RecipeError. `--help` prints what there is to set, and exits.
+    """
+    faults: list[str] = []
+    typed = command_line(kind, argv, faults)
+    files = [given.text for path, given in typed if path == "config"] or ([] if default is None else [str(default)])
+    given = defaults(kind)
+    for file in files:
+        given = overlay(given, read_file(Path(file), faults), faults)
+    for path, value in typed:
+        if path not in ("config", "help"):
+            given = overlay(given, nested(path, value), faults)
+    if any(path == "help" for path, _ in typed):
+        print(help_text(kind, given, files))
+        raise SystemExit(0)
+    reader = Reader()
+    recipe = reader.read(given, kind)
+    if faults or reader.faults:
+        raise RecipeError([*faults, *reader.faults])
+    return recipe
+
+
+def write_recipe(recipe: Any, folder: str | os.PathLike) -> Path:
+    """Write the whole recipe as recipe.yaml, which reads back equal."""
+    path = Path(folder, "recipe.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.dump(asdict(recipe), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+    replace_text(path, text)
+    return path
+
+
+def run(main: Callable[[list[str]], object]) -> int:
+    """Call `main` with the command line's words and give the exit code.
+
+    A fault of the recipe, and any ValueError, RuntimeError or OSError that this package raises, is a sentence for
+    the user and printed alone; everything else keeps its traceback.
+    """
+    try:
+        main(sys.argv[1:])
+    except (ValueError, RuntimeError, OSError) as error:
+        if not isinstance(error, RecipeError) and not raised_here(error):
+            raise
+        rank = int(os.environ.get("RANK", 0))
+        # What is wrong with the input, every process finds; what breaks on the way may break in one alone.
+        if rank == 0 or not isinstance(error, ValueError):
+            print(f"[rank {rank}] {error}" if rank else error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether a `raise` of this package made the error, not a library or an operation that failed."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise ")
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes every text that would be read as something else, here or by YAML 1.1."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        style = None if isinstance(Given.word(data, "").value, str) else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+Dumper.add_representer(str, Dumper.represent_text)
+
+
+def read_file(path: Path, faults: list[str], above: tuple[Path, ...] = ()) -> Given:
+    """What a YAML file says over what its `base` says."""
+    nothing = Given({}, str(path))
+    if path.resolve() in above:
+        faults.append(f"{path} is based on itself, by way of {above[-1].name}.")
+        return nothing
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        faults.append(f"Cannot read {path}: {error.strerror}.{beside(path)}")
+        return nothing
+    except UnicodeDecodeError:
+        faults.append(f"{path} is not UTF-8. Save it as UTF-8.")
+        return nothing
+    given = parse(text, lambda mark: f"{path}:{mark.line + 1}" if mark else str(path), faults)
+    if given.value is None:
+        return nothing
+    if not isinstance(given.value, dict):
+        faults.append(f"A recipe is a mapping, `name: value` in each line. ({given.origin})")
+        return nothing
+    base = given.value.pop("base", None)
+    if base is None:
+        return given
+    if not isinstance(base.value, str):
+        faults.append(f"base: Expected the name of a file. Got {base.plain()!r}. ({base.origin})")
+        return given
+    return overlay(read_file(path.parent / base.value, faults, (*above, path.resolve())), given, faults)
+
+
+def beside(path: Path) -> str:
+    """The recipes that do lie where `path` was looked for."""
+    files = sorted(file.name for file in path.parent.glob("*.yaml"))
+    return f" The folder holds {', '.join(files)}." if files else ""
+
+
+def parse(text: str, where: Where, faults: list[str]) -> Given:
+    """The values of a YAML text, each with the place of its key."""
+    try:
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        faults.append(f"This is not YAML: {error.problem}. ({where(error.problem_mark)})")
+        return Given(None, "")
+    except yaml.reader.ReaderError as error:
+        faults.append(f"This is not YAML: {error.reason} at character {error.position}. ({where(None)})")
+        return Given(None, "")
+    return Given(None, "") if node is None else written(node, node, where, faults)
+
+
+def written(node: yaml.Node, key: yaml.Node, where: Where, faults: list[str]) -> Given:
+    origin = where(key.start_mark)
+    if node.tag not in PLAIN:
+        faults.append(f"Tags such as {node.tag} mean nothing here. ({origin})")
+    if isinstance(node, yaml.SequenceNode):
+        return Given([written(item, item, where, faults) for item in node.value], origin)
+    if isinstance(node, yaml.ScalarNode):
+        return Given(node.value, origin, node.value) if node.style else Given.word(node.value, origin)
+    mapping: dict[str, Given] = {}
+    for name, child in node.value:
+        if not isinstance(name, yaml.ScalarNode):
+            faults.append(f"A key must be one word. ({where(name.start_mark)})")
+        elif name.value in mapping:
+            faults.append(f"'{name.value}' is there twice. ({where(name.start_mark)})")
+        else:
+            mapping[name.value] = written(child, name, where, faults)
+    return Given(mapping, origin)
+
+
+def command_line(kind: type, argv: Sequence[str], faults: list[str]) -> list[Setting]:
+    """What the command line sets, in the order in which it counts."""
+    settings: list[Setting] = []
+    short = shorthands(kind)
+    for name, text in words(argv, faults):
+        if name in short:
+            path, member = short[name]
+            settings.append((f"{path}.class", Given.word(member, HERE)))
+            settings.append((joined(path, name), value(text, faults)))
+        elif name == "config" and not text:
+            faults.append(f"--config needs the name of a file. ({HERE})")
+        else:
+            settings.append((name, value(text, faults)))
+    # A whole before its parts and a class before its options, in whatever order they were typed.
+    return sorted(settings, key=lambda setting: (setting[0].count("."), not setting[0].endswith(".class")))
+
+
+def nested(path: str, given: Given) -> Given:
+    for key in reversed(path.split(".")):
+        given = Given({key: given}, given.origin)
+    return given
+
+
+def words(argv: Sequence[str], faults: list[str]) -> Iterator[tuple[str, str | None]]:
+    """The name and the text of each option; None where an option stands alone."""
+    rest = list(argv)
+    while rest:
+        name, equals, text = rest.pop(0).partition("=")
+        if name == "-h":
+            yield "help", None
+        elif not name.startswith("--"):
+            faults.append(f"Options begin with two dashes. Got '{name}'. ({HERE})")
+        elif equals:
+            yield name[2:], text
+        else:
+            yield name[2:], rest.pop(0) if rest and not rest[0].startswith("--") and rest[0] != "-h" else None
+
+
+def value(text: str | None, faults: list[str]) -> Given:
+    """What was typed: a list or a mapping in YAML's brackets, else a bare word; an option alone is true."""
+    if text is None:
+        return Given(True, f"{HERE}, without a value", "true")
+    return parse(text, lambda mark: HERE, faults) if text.startswith(("[", "{")) else Given.word(text, HERE)

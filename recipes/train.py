@@ -1,0 +1,77 @@
+"""Train one model on several tasks, judge it on dev, and leave a folder that AutoModel loads."""
+
+import gc
+import sys
+import time
+from pathlib import Path
+
+# This folder holds an evaluate.py, which would hide the library of that name.
+sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+
+import torch
+from hf_multitask.baseline import BagOfWords
+from transformers import set_seed
+
+from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.checkpoints import chosen
+from hf_multitask.evaluator import evaluate
+from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.report import chance
+from hf_multitask.schedules import build_schedule
+from hf_multitask.sections import TrainRecipe
+from hf_multitask.trainer import MultitaskTrainer
+
+DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
+
+
+def main(argv):
+    recipe = read_recipe(TrainRecipe, argv, default=DEFAULT)
+    arguments = recipe.arguments()
+    folder, started = Path(recipe.output_dir), time.time()
+    if arguments.process_index == 0:
+        claim_folder(folder, overwrite=recipe.overwrite, resume=recipe.resume is not None)
+        write_recipe(recipe, folder)
+    set_seed(recipe.seed)
+    tasks = [section.build() for section in recipe.tasks]
+    own = {section.name: section.data for section in recipe.tasks if section.data}
+    rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
+    trainer = MultitaskTrainer(
+        build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length),
+        arguments,
+        train_dataset=rows["train"],
+        eval_dataset=rows["dev"],
+        schedule=build_schedule(recipe.schedule),
+        weights={task.name: task.weight for task in tasks},
+    )
+    trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
+    report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new")
+    report.seconds = time.time() - started
+    report.examples_per_second = trained.metrics["train_samples_per_second"]
+    trainer.save_model(str(folder / ".model"))
+    trainer.save_state()
+    if arguments.process_index == 0:
+        for name in recipe.compare:
+            report.beside[name.replace("_", " ")] = BASELINES[name](tasks, rows)
+        metrics = {task.name: task.metric for task in tasks}
+        report.beside["chance"] = {name: chance(dev, metrics[name]) for name, dev in rows["dev"].items()}
+        move_model(folder / ".model", folder)
+        report.save(folder)
+        print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
+    del trainer
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def bag_of_words(tasks, rows):
+    """What a linear model of word counts reaches on the same rows."""
+    words = BagOfWords(tasks)
+    for name, train in rows["train"].items():
+        words.fit(name, train)
+    return evaluate(words, rows["dev"], resamples=0).values
+
+
+BASELINES = {"bag_of_words": bag_of_words}
+
+if __name__ == "__main__":
+    sys.exit(run(main))

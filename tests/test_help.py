@@ -1,0 +1,47 @@
+import pytest
+
+from hf_multitask.help import help_text
+from hf_multitask.schedules import SCHEDULES
+from hf_multitask.schema import defaults, walk
+from hf_multitask.sections import SOURCES, EvaluateRecipe, TrainRecipe
+
+RECIPES = [TrainRecipe, EvaluateRecipe]
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_help_fits_the_screen_and_holds_every_setting(kind):
+    text = help_text(kind, defaults(kind), [])
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(path in text for path, _, _ in walk(kind))
+    assert kind.__doc__.splitlines()[0] in text
+    assert text.rstrip().splitlines()[-1].startswith("  python recipes/")
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_every_setting_says_what_it_is_for(kind):
+    unexplained = [path for path, hint, help in walk(kind) if not help and not isinstance(hint, type)]
+    assert unexplained == []
+
+
+def test_help_names_the_members_of_a_family_and_their_options():
+    lines = [line.strip() for line in help_text(TrainRecipe, defaults(TrainRecipe), []).splitlines()]
+    assert "Annealed: start=1.0, end=0.2, steps_per_epoch=null" in lines
+    assert "Course: data_dir" in lines
+    for name in [*SCHEDULES, *SOURCES]:
+        assert any(line.partition(":")[0] == name for line in lines)
+
+
+def test_help_shows_what_each_setting_is():
+    lines = help_text(TrainRecipe, defaults(TrainRecipe), ["mine.yaml"]).splitlines()
+
+    def line(start):
+        (found,) = [line for line in lines if line.startswith(f"  --{start} ")]
+        return found
+
+    assert "Settings, with their values in mine.yaml:" in lines
+    assert line("overwrite").endswith("[false]")
+    assert line("seed").endswith("[0]")
+    assert line("model.pooling cls|mean|pooler").endswith("[mean]")
+    assert line("training.learning_rate NUMBER").endswith("[5e-05]")
+    assert line("schedule {..}").endswith("[{class: RoundRobin}]")
+    assert "Short for data.source {class: Course, data_dir: TEXT}" in line("data_dir TEXT")

@@ -1,0 +1,253 @@
+"""Every recipe from its command line to what it leaves, and what it says when something is wrong."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, GPT2Config, GPT2Model
+
+from hf_multitask import MultitaskModel, Report
+from hf_multitask.recipe import run
+
+ROOT = Path(__file__).parent.parent
+TINY = """
+data: {source: {class: Demo, size: 64}}
+model: {size: {num_hidden_layers: 1, hidden_size: 16, num_attention_heads: 2, intermediate_size: 32}}
+training: {num_train_epochs: 1, disable_tqdm: true}
+compare: [bag_of_words]
+"""
+HEADERS = {
+    "ids-sst": "\tid\tsentence\tsentiment\n",
+    "quora": "\tid\tsentence1\tsentence2\tis_duplicate\n",
+    "sts": "\tid\tsentence1\tsentence2\tsimilarity\n",
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TRAIN, EVALUATE = load("train"), load("evaluate")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a recipe as its command does; the exit code and what it printed to both streams."""
+
+    def called(recipe, *words):
+        monkeypatch.setattr(sys, "argv", ["recipe", *map(str, words)])
+        code = run(recipe.main)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return called
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return ["--config", tmp_path / "tiny.yaml", "--output_dir", tmp_path / "out"]
+
+
+@pytest.fixture
+def course(tmp_path):
+    """The course's files, a few rows each; the test files carry no labels."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        sst = [f"{i}\ts{split}{i}\tA {w} film , {split} {i} .\t{i % 5}\n" for i, w in enumerate(["fine", "dull"] * 8)]
+        (folder / f"ids-sst-{split}.csv").write_text(HEADERS["ids-sst"] + "".join(sst))
+        for name, label in (("quora", lambda i: float(i % 2)), ("sts", lambda i: (i % 6) * 0.9)):
+            rows = [f"{i}\tp{i}\tWhat is {split} {i} ?\tIs it {i} ?\t{label(i)}\n" for i in range(16)]
+            (folder / f"{name}-{split}.csv").write_text(HEADERS[name] + "".join(rows))
+    (folder / "ids-sst-test-student.csv").write_text("0\t\tid\tsentence\n1\t0.0\tt0\tA film .\n2\t1.0\tt1\tGood .\n")
+    for name in ("quora", "sts"):
+        (folder / f"{name}-test-student.csv").write_text("\tid\tsentence1\tsentence2\n4\tu4\tOne ?\tTwo ?\n")
+    return folder
+
+
+def test_train_then_evaluate_then_submit(call, tiny, course, tmp_path):
+    code, out, err = call(TRAIN, *tiny, "--data_dir", course)
+    assert code == 0, err
+    assert "| sst" in out
+    report = Report.load(tmp_path / "out")
+    assert set(report.tasks) == {"sst", "qqp", "sts"}
+    assert set(report.beside) == {"bag of words", "chance"}
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert written["score"] == pytest.approx(report.score)
+    assert not list((tmp_path / "out").glob(".*"))
+
+    model = AutoModel.from_pretrained(tmp_path / "out")
+    assert isinstance(model, MultitaskModel)
+    assert len(model.predict("qqp", ["One ?"], ["Two ?"]).labels) == 1
+
+    judging = ["--model", tmp_path / "out", "--data_dir", course, "--output_dir", tmp_path / "judged"]
+    code, out, err = call(EVALUATE, *judging)
+    assert code == 0, err
+    again = Report.load(tmp_path / "judged")
+    for name, entry in report.tasks.items():
+        assert again.tasks[name][entry["metric"]] == pytest.approx(entry[entry["metric"]])
+
+    code, out, err = call(EVALUATE, *judging, "--split", "test")
+    assert code == 0, err
+    lines = (tmp_path / "judged" / "sst-test-output.csv").read_text().splitlines()
+    assert lines[0].split() == ["id", "Predicted_Sentiment"]
+    assert [line.split(" , ")[0] for line in lines[1:]] == ["t0", "t1"]
+    for name in ("para", "sts"):
+        assert len((tmp_path / "judged" / f"{name}-test-output.csv").read_text().splitlines()) == 2
+
+
+def test_a_task_of_ones_own_from_yaml(call, tmp_path):
+    (tmp_path / "mood.csv").write_text(
+        "text,mood\n" + "".join(f"I am {w} {i},{w}\n" for i in range(8) for w in ("sad", "glad"))
+    )
+    (tmp_path / "mine.yaml").write_text(
+        TINY.replace("compare: [bag_of_words]", "")
+        + """
+tasks:
+  - name: mood
+    objective: {class: Classification, labels: [sad, glad]}
+    data: {class: Files, train: FOLDER/mood.csv, dev: FOLDER/mood.csv, columns: {first: text, label: mood}}
+  - {name: sts, head: {class: Cosine}}
+""".replace("FOLDER", str(tmp_path))
+    )
+    code, _, err = call(TRAIN, "--config", tmp_path / "mine.yaml", "--output_dir", tmp_path / "out")
+    assert code == 0, err
+    assert set(Report.load(tmp_path / "out").tasks) == {"mood", "sts"}
+    assert AutoModel.from_pretrained(tmp_path / "out").predict("mood", ["I am glad"]).labels[0] in ("sad", "glad")
+
+
+def test_another_trunk_and_a_frozen_one(call, tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    words = [*tiny[:2], "--output_dir", tmp_path / "second", "--model.trunk", tmp_path / "out", "--model.freeze_trunk"]
+    code, _, err = call(TRAIN, *words, "--tasks", "sst")
+    assert code == 0, err
+    first, second = (AutoModel.from_pretrained(tmp_path / name) for name in ("out", "second"))
+    for one, other in zip(first.trunk.parameters(), second.trunk.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_resume_goes_on_and_a_second_run_needs_leave(call, tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    code, _, err = call(TRAIN, *tiny)
+    assert code == 1
+    assert "--overwrite" in err
+    assert call(TRAIN, *tiny, "--resume", "auto")[0] == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    assert call(TRAIN, *tiny, "--overwrite")[0] == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    code, _, err = call(TRAIN, *tiny, "--resume", tmp_path / "nowhere")
+    assert code == 1
+    assert "nowhere is not there" in err
+
+
+def replace_line(path, number, text):
+    lines = path.read_text().splitlines(keepends=True)
+    lines[number] = text
+    path.write_text("".join(lines))
+
+
+def spoil_label(folder):
+    replace_line(folder / "ids-sst-train.csv", 3, "2\tx\tA film .\t7\n")
+
+
+def spoil_column(folder):
+    replace_line(folder / "quora-dev.csv", 0, "\tid\tsentence1\tsentence\tis_duplicate\n")
+
+
+def empty(folder):
+    (folder / "sts-train.csv").write_text("")
+
+
+def remove(folder):
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts"),
+    [
+        (spoil_label, ["sst train", "line 4", "label 7"]),
+        (spoil_column, ["qqp dev", "sentence2"]),
+        (empty, ["sts train", "empty"]),
+        (remove, ["course"]),
+        (lambda folder: [spoil_label(folder), empty(folder)], ["label 7", "empty", "2 faults"]),
+    ],
+)
+def test_bad_data_is_named_and_leaves_nothing_that_looks_finished(spoil, parts, call, tiny, course, tmp_path):
+    spoil(course)
+    code, _, err = call(TRAIN, *tiny, "--data_dir", course)
+    assert code == 1
+    assert all(part in err for part in parts), err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--tasks", "sst,qpq"], ["qpq", "Did you mean 'qqp'"]),
+        (["--training.learning_rat", "1"], ["Did you mean 'learning_rate'"]),
+        (["--schedule.class", "Aneal", "--tasks", "stt"], ["2 faults", "'Annealed'", "stt"]),
+        (["--model.trunk", "/nowhere/at-all"], ["/nowhere/at-all", "no folder here"]),
+        (["--tasks.sst.head.class", "Cosine"], ["Cosine"]),
+        (["--data.source.class", "Published", "--tasks", "cfimdb"], ["cfimdb"]),
+    ],
+)
+def test_bad_settings_are_named(words, parts, call, tiny, tmp_path):
+    code, _, err = call(TRAIN, *tiny, *words)
+    assert code == 1
+    assert all(part in err for part in parts), err
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_trunk_of_another_architecture_is_named(call, tiny, tmp_path):
+    GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt")
+    code, _, err = call(TRAIN, *tiny, "--model.trunk", tmp_path / "gpt")
+    assert code == 1
+    assert "holds a 'gpt2'" in err
+    code, _, err = call(EVALUATE, "--model", tmp_path / "gpt")
+    assert code == 1
+    assert "not a multitask model" in err
+
+
+def test_a_loss_that_is_no_number_ends_the_run(call, tiny, tmp_path, monkeypatch):
+    forward = MultitaskModel.forward
+
+    def spoiled(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        if output.losses:
+            output.losses["sts"] = output.losses["sts"] * math.nan
+        return output
+
+    monkeypatch.setattr(MultitaskModel, "forward", spoiled)
+    code, _, err = call(TRAIN, *tiny)
+    assert code == 1
+    assert "The loss of sts is not a number at step 1" in err
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("processes", [1, 2])
+def test_accelerate_launches_the_recipe(processes, tiny, tmp_path):
+    command = ["accelerate", "launch", "--config_file", ROOT / "accelerate_config.yaml", "--num_processes", processes]
+    command += [ROOT / "recipes" / "train.py", *tiny]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| score") == 1
+    assert Report.load(tmp_path / "out").tasks["sst"]["n"] == 8
