@@ -1,7 +1,9 @@
 """Recipes from YAML files and the command line: the one module that knows either."""
 
+import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -77,8 +79,17 @@ def run(main: Callable[[list[str]], object]) -> int:
         # What is wrong with the input, every process finds; what breaks on the way may break in one alone.
         if rank == 0 or not isinstance(error, ValueError):
             print(f"[rank {rank}] {error}" if rank else error, file=sys.stderr)
+        tell_launcher(error)
         return 1
     return 0
+
+
+def tell_launcher(error: BaseException) -> None:
+    """Leave the sentence where torch's launcher looks for it: it ends with a report of its own, and shows it there."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        extra = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+        Path(file).write_text(json.dumps({"message": {"message": str(error), "extraInfo": extra}}), encoding="utf-8")
 
 
 def raised_here(error: BaseException) -> bool:

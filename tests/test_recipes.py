@@ -251,3 +251,11 @@ def test_accelerate_launches_the_recipe(processes, tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| score") == 1
     assert Report.load(tmp_path / "out").tasks["sst"]["n"] == 8
+
+
+def test_a_launcher_is_told_the_sentence_too(call, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    code, _, err = call(TRAIN, *tiny, "--tasks", "stt")
+    assert code == 1
+    told = json.loads((tmp_path / "error.json").read_text())["message"]
+    assert told["message"] == told["extraInfo"]["py_callstack"] == err.strip()
