@@ -29,7 +29,10 @@ class Schedule(ABC):
 
     `sizes` counts the rows of each task, `passes` the steps that one pass over them takes. The plan is a
     function of its arguments alone, with `draw` seeded by the caller, so that every process makes the same.
+    `every_task` says that no step leaves a task out.
     """
+
+    every_task = False
 
     @abstractmethod
     def plan(
@@ -45,6 +48,8 @@ class Schedule(ABC):
 
 class RoundRobin(Schedule):
     """Every task in each step; an epoch is one pass over the largest task, unless `steps_per_epoch` is given."""
+
+    every_task = True
 
     def __init__(self, *, steps_per_epoch: int | None = None):
         self.steps_per_epoch = checked_steps(steps_per_epoch)

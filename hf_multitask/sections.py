@@ -246,7 +246,7 @@ class TrainRecipe:
 
 @dataclass
 class EvaluateRecipe:
-    """Judge a trained model, or predict the rows of a split without labels.
+    """Write a model's answers for a split, and judge them where the split has labels.
 
     Examples:
       python recipes/evaluate.py --model outputs/train

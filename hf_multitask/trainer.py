@@ -10,7 +10,7 @@ import datasets
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from .arguments import MultitaskTrainingArguments
@@ -19,6 +19,7 @@ from .data.encoded import Collator, EncodedTask, StepDataset, encode_task
 from .data.sampler import MultitaskSampler
 from .evaluator import evaluate
 from .models.construct import unknown
+from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
 from .models.objectives import Prediction
 from .report import Report
@@ -65,11 +66,14 @@ class MultitaskTrainer(Trainer):
         # In the model's order, whatever order the rows came in.
         self.names = [name for name in model.config.tasks if name in train_dataset]
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.names}
-        with args.main_process_first(desc="encoding"):
-            self.encoded = {
-                name: EncodedTask(encode_task(train_dataset[name], name, model.config, model.tokenizer))
-                for name in self.names
-            }
+        self.encoded = {
+            name: EncodedTask(encode_task(train_dataset[name], name, model.config, model.tokenizer))
+            for name in self.names
+        }
+        if args.ddp_find_unused_parameters is None:
+            # Looking for parameters without gradient costs a walk over the graph in each step.
+            whole = self.schedule.every_task and len(self.names) == len(model.config.tasks)
+            args.ddp_find_unused_parameters = not (whole and isinstance(model.trunk, MinBertModel))
         callbacks = list(callbacks or [])
         if args.early_stopping is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping))
@@ -114,6 +118,10 @@ class MultitaskTrainer(Trainer):
 
     def num_examples(self, dataloader: DataLoader) -> int:
         return self.sampler.rows_in_epoch()
+
+    def get_total_train_batch_size(self, args: TrainingArguments) -> int:
+        """Rows of a step, all tasks, processes and micro-steps together."""
+        return round(self.sampler.rows_in_epoch() / self.sampler.steps)
 
     def compute_loss(
         self,
@@ -175,6 +183,8 @@ class MultitaskTrainer(Trainer):
             if isinstance(value, float)
         }
         metrics[f"{metric_key_prefix}_score"] = report.score
+        metrics[f"{metric_key_prefix}_runtime"] = report.seconds
+        metrics[f"{metric_key_prefix}_samples_per_second"] = report.examples_per_second
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

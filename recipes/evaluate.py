@@ -1,4 +1,4 @@
-"""Judge a trained model on a labelled split, or write its answers for a split without labels."""
+"""Write a model's answers for a split in the course's format, and judge them where the split has labels."""
 
 import sys
 from pathlib import Path
@@ -20,15 +20,30 @@ def main(argv):
     names = recipe.tasks or list(model.tasks)
     tasks = [Task.from_description(name, model.config.known(name)) for name in names]
     rows = load_rows(tasks, recipe.data, [recipe.split], seed=recipe.seed)[recipe.split]
+    answers = Answers(model, recipe.batch_size)
     folder = Path(recipe.output_dir)
-    for name, answered in ((name, data) for name, data in rows.items() if "label" not in data.column_names):
-        second = answered["second"] if model.tasks[name]["pair"] else None
-        values = model.predict(name, answered["first"], second, batch_size=recipe.batch_size).values
-        print(write_submission(folder, name, recipe.split, answered["id"], values))
-    if judged := {name: data for name, data in rows.items() if "label" in data.column_names}:
-        report = evaluate(model, judged, split=recipe.split, seed=recipe.seed, trunk=recipe.model)
+    judged = {name: data for name, data in rows.items() if "label" in data.column_names}
+    report = evaluate(answers, judged, split=recipe.split, seed=recipe.seed, trunk=recipe.model) if judged else None
+    for name in rows.keys() - judged.keys():
+        answers.predict(name, rows[name]["first"], rows[name]["second"] if model.tasks[name]["pair"] else None)
+    for name, values in answers.values.items():
+        print("Wrote", write_submission(folder, name, recipe.split, rows[name]["id"], values))
+    if report is not None:
         report.save(folder)
-        print(report.to_markdown())
+        print(f"\n{report.to_markdown()}")
+
+
+class Answers:
+    """A model that keeps what it answered."""
+
+    def __init__(self, model, batch_size):
+        self.model, self.tasks, self.batch_size = model, model.tasks, batch_size
+        self.values = {}
+
+    def predict(self, task, first, second=None):
+        prediction = self.model.predict(task, first, second, batch_size=self.batch_size)
+        self.values[task] = prediction.values
+        return prediction
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from pathlib import Path
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 import torch
-from hf_multitask.baseline import BagOfWords
 from transformers import set_seed
 
 from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.baseline import BagOfWords
 from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe

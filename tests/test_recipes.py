@@ -96,6 +96,9 @@ def test_train_then_evaluate_then_submit(call, tiny, course, tmp_path):
     again = Report.load(tmp_path / "judged")
     for name, entry in report.tasks.items():
         assert again.tasks[name][entry["metric"]] == pytest.approx(entry[entry["metric"]])
+    assert {f.name for f in (tmp_path / "judged").glob("*.csv")} == {
+        f"{n}-dev-output.csv" for n in ("sst", "para", "sts")
+    }
 
     code, out, err = call(EVALUATE, *judging, "--split", "test")
     assert code == 0, err
