@@ -2,8 +2,9 @@
 
 import json
 import sys
+from pathlib import Path
 
-report = json.load(open(sys.argv[1]))
+report = json.loads(Path(sys.argv[1]).read_text())
 words, chance = report["beside"]["bag of words"], report["beside"]["chance"]
 faults = []
 for name in ("sst", "qqp", "sts"):
