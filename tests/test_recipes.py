@@ -245,7 +245,16 @@ def test_a_loss_that_is_no_number_ends_the_run(call, tiny, tmp_path, monkeypatch
 @pytest.mark.recipe
 @pytest.mark.parametrize("processes", [1, 2])
 def test_accelerate_launches_the_recipe(processes, tiny, tmp_path):
-    command = ["accelerate", "launch", "--config_file", ROOT / "accelerate_config.yaml", "--num_processes", processes]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.accelerate_cli",
+        "launch",
+        "--config_file",
+        ROOT / "accelerate_config.yaml",
+        "--num_processes",
+        processes,
+    ]
     command += [ROOT / "recipes" / "train.py", *tiny]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -24,7 +24,7 @@ class Demo:
 
     >>> from hf_multitask.tasks import QQP
     >>> next(Demo(size=8).rows(QQP, "dev")).second
-    'Should I look before I cross every day?'
+    'Tell me, can it be that the guest was served by the waiter every day?'
     """
 
     size: int = 8000
@@ -123,9 +123,9 @@ DEEDS = Topic(
         "did the {0} {2} the {1}{end}?",
         "was the {1} {3} by the {0}{end}?",
         "is it true that the {0} {3} the {1}{end}?",
-        "why was the {1} {3} by the {0}{end}?",
-        "why did the {0} {2} the {1}{end}?",
-        "who saw that the {0} {3} the {1}{end}?",
+        "is it true that the {1} was {3} by the {0}{end}?",
+        "can it be that the {0} {3} the {1}{end}?",
+        "can it be that the {1} was {3} by the {0}{end}?",
     ),
     (
         ("cat", "mouse", "chase", "chased"),
@@ -142,10 +142,10 @@ ORDERS = Topic(
     (
         "should I {0} before I {1}{end}?",
         "should I {1} after I {0}{end}?",
-        "do people {0} before they {1}{end}?",
-        "do people {1} after they {0}{end}?",
-        "is it usual to {0} before you {1}{end}?",
-        "is it usual to {1} after you {0}{end}?",
+        "must I {0} before I {1}{end}?",
+        "must I {1} after I {0}{end}?",
+        "is it best to {0} before I {1}{end}?",
+        "is it best to {1} after I {0}{end}?",
     ),
     (
         ("stretch", "run"),
@@ -168,16 +168,15 @@ def questions(random: Random) -> Example:
     case, other = random.sample(topic.cases, 2)
     same = random.random() < 0.5
     turned = not same and random.random() < 0.65
-    texts = [
-        question(random, topic, case),
-        question(random, topic, case[1::-1] + case[2:] if turned else case if same else other),
-    ]
+    end = random.choice(ENDS)
+    asked = case[1::-1] + case[2:] if turned else case if same else other
+    texts = [question(random, topic, case, end), question(random, topic, asked, end)]
     random.shuffle(texts)
     return tuple(texts), int(same)
 
 
-def question(random: Random, topic: Topic, case: tuple[str, ...]) -> str:
-    body = random.choice(topic.wordings).format(*case, end=random.choice(ENDS))
+def question(random: Random, topic: Topic, case: tuple[str, ...], end: str) -> str:
+    body = random.choice(topic.wordings).format(*case, end=end)
     return sentence(random.choice(OPENERS) + body)
 
 

@@ -52,7 +52,7 @@ def test_the_seed_decides_and_a_larger_corpus_begins_alike(task):
 
 def test_the_rows_are_the_same_in_every_process():
     rows = [tuple(row[2:]) for task in (SST, QQP, STS) for row in SMALL.rows(task, "train")]
-    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "880284f18881471a"
+    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "24bf1cbab09ca441"
 
 
 @pytest.mark.parametrize(("task", "labels"), [(SST, 5), (QQP, 2), (STS, 6)], ids=["sst", "qqp", "sts"])
