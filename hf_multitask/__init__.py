@@ -1,6 +1,6 @@
 """Multitask fine-tuning of BERT-like encoders on the Hugging Face stack.
 
-Importing the package makes its models known to AutoConfig and AutoModel.
+Importing the package makes its models known to AutoConfig and AutoModel, and PALs to PEFT.
 """
 
 from importlib import import_module
@@ -14,6 +14,7 @@ from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel, MultitaskOutput
 from .models.objectives import Binary, Classification, CosineEmbedding, Prediction, Regression
 from .tasks import CFIMDB, QQP, SICK, SST, STS, TASKS, Task
+from .tuners.pal import PalConfig
 
 if TYPE_CHECKING:
     from .arguments import MultitaskTrainingArguments
@@ -41,6 +42,7 @@ __all__ = [
     "MultitaskOutput",
     "MultitaskTrainer",
     "MultitaskTrainingArguments",
+    "PalConfig",
     "Prediction",
     "Regression",
     "Report",

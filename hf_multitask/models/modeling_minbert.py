@@ -1,5 +1,7 @@
 """BERT, written small and without padding."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -88,7 +90,10 @@ class SelfAttention(nn.Module):
 
 
 class Output(nn.Module):
-    """LayerNorm(dropout(dense(x)) + residual)."""
+    """LayerNorm(dropout(dense(x)) + residual).
+
+    A layer's own also gets what entered the layer, and its layout: a tuner that wraps it works beside the layer.
+    """
 
     def __init__(self, config: MinBertConfig, width: int):
         super().__init__()
@@ -96,7 +101,7 @@ class Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, residual: Tensor, *_: Any) -> Tensor:
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
 
 
@@ -131,7 +136,7 @@ class MinBertLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden: Tensor, layout: "Layout") -> Tensor:
         attended = self.attention(hidden, layout)
-        return self.output(self.intermediate(attended), attended)
+        return self.output(self.intermediate(attended), attended, hidden, layout)
 
 
 class Encoder(nn.Module):
@@ -156,20 +161,34 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(first))
 
 
+@dataclass
 class Layout:
-    """How the layers of one pass see their tokens: flat under `packing`, or as they come, [rows, length, ...]."""
+    """How the layers of one pass see their tokens: flat under `packing`, or as they come, [rows, length, ...].
 
-    def __init__(self, config: MinBertConfig, hidden: Tensor, packing: Packing | None, mask: Tensor | None):
-        self.packing = packing
-        self.varlen = packing is not None and "flash" in config._attn_implementation
-        self.flash: dict[str, Any] = {}
-        self.mask: Any = None
-        if packing is not None and self.varlen:
-            self.flash = packing.flash_arguments()
-            return
+    `adapters` names each sequence's adapter, where a pass serves several. `shares` is for the tuner, to keep how it
+    deals the sequences out for as long as the pass lives.
+    """
+
+    mask: Any = None
+    packing: Packing | None = None
+    flash: dict[str, Any] = field(default_factory=dict)
+    adapters: Sequence[str] | None = None
+    shares: Any = None
+
+    @classmethod
+    def build(
+        cls, config: MinBertConfig, hidden: Tensor, packing: Packing | None, mask: Tensor | None = None
+    ) -> "Layout":
+        """For hidden states [tokens, width] under `packing`, or [rows, length, width] with an attention mask."""
+        if packing is not None and "flash" in config._attn_implementation:
+            return cls(packing=packing, flash=packing.flash_arguments())
         if packing is not None:
             hidden, mask = hidden.new_empty(()).expand(packing.rows, packing.length, 1), packing.mask
-        self.mask = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask)
+        return cls(create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask), packing)
+
+    @property
+    def varlen(self) -> bool:
+        return self.packing is not None and bool(self.flash)
 
     def split_heads(self, x: Tensor, heads: int) -> Tensor:
         """[..., width] -> [rows, heads, length, size]; one row of all tokens for variable-length attention."""
@@ -204,7 +223,8 @@ class MinBertModel(MinBertPreTrainedModel):
     """BERT's encoder, equal to `transformers.BertModel` on the same weights and checkpoints.
 
     Takes padded input, `input_ids` [rows, length] with an `attention_mask`, and gives padded output; or, with a
-    `packing`, flat input [tokens] and flat output, and padding is never computed at all.
+    `packing`, flat input [tokens] and flat output, and padding is never computed at all. `adapter_names`, one a
+    sequence, goes to tuners that serve several adapters in one pass; "__base__" stands for none.
 
     >>> model = MinBertModel(MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1))
     >>> model(input_ids=torch.tensor([[101, 2023, 102]])).last_hidden_state.shape
@@ -235,6 +255,7 @@ class MinBertModel(MinBertPreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         packing: Packing | None = None,
+        adapter_names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         if (input_ids is None) == (inputs_embeds is None):
@@ -250,12 +271,14 @@ class MinBertModel(MinBertPreTrainedModel):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(position_ids)
         if packing is not None or attention_mask is None or not self.unpads(attention_mask, kwargs):
-            return self.encode(words, token_type_ids, position_ids, packing=packing, mask=attention_mask)
+            return self.encode(
+                words, token_type_ids, position_ids, packing=packing, mask=attention_mask, adapters=adapter_names
+            )
         packing = Packing.from_mask(attention_mask)
         words, token_type_ids, position_ids = (
             packing.unpad(t.expand(*words.shape[:2], *t.shape[2:])) for t in (words, token_type_ids, position_ids)
         )
-        output = self.encode(words, token_type_ids, position_ids, packing=packing)
+        output = self.encode(words, token_type_ids, position_ids, packing=packing, adapters=adapter_names)
         padded = packing.pad(cast(Tensor, output.last_hidden_state))
         return BaseModelOutputWithPooling(last_hidden_state=padded, pooler_output=output.pooler_output)
 
@@ -273,10 +296,13 @@ class MinBertModel(MinBertPreTrainedModel):
         *,
         packing: Packing | None = None,
         mask: Tensor | None = None,
+        adapters: Sequence[str] | None = None,
     ) -> BaseModelOutputWithPooling:
         """From word embeddings on: [tokens, width] under `packing`, else [rows, length, width]."""
         hidden = self.embeddings(words, segments, positions)
-        hidden = self.encoder(hidden, Layout(self.config, hidden, packing, mask))
+        layout = Layout.build(self.config, hidden, packing, mask)
+        layout.adapters = adapters
+        hidden = self.encoder(hidden, layout)
         first = hidden[:, 0] if packing is None else hidden[packing.starts]
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden, pooler_output=None if self.pooler is None else self.pooler(first)
