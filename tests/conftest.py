@@ -7,6 +7,9 @@ from transformers import BertTokenizerFast
 
 from hf_multitask import QQP, SST, STS, MinBertConfig, MultitaskConfig, MultitaskModel
 
+# Sums depend on how many threads share them: runs that are compared bit for bit must have equally many.
+torch.set_num_threads(1)
+
 SENTENCE = "the a film is was not good bad fine dull cat dog sat ran on mat rug quite very how do i you cook rice"
 WORDS = SENTENCE.split()
 
