@@ -25,7 +25,7 @@ class MultitaskConfig(PreTrainedConfig):
     """
 
     model_type = "multitask"
-    sub_configs_defaults = {"trunk": SubConfigSpec(MinBertConfig)}  # noqa: RUF012
+    sub_configs_defaults = {"trunk": SubConfigSpec(MinBertConfig)}
 
     trunk: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)

@@ -213,10 +213,10 @@ class MinBertPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["Embeddings", "MinBertLayer"]  # noqa: RUF012
-    _can_record_outputs = {"hidden_states": MinBertLayer, "attentions": SelfAttention}  # noqa: RUF012
+    _no_split_modules = ["Embeddings", "MinBertLayer"]
+    _can_record_outputs = {"hidden_states": MinBertLayer, "attentions": SelfAttention}
     # What BERT checkpoints carry beside the encoder, and the pooler where the model has none.
-    _keys_to_ignore_on_load_unexpected = [r"cls\.", r"position_ids$", r"pooler\."]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"cls\.", r"position_ids$", r"pooler\."]
 
 
 class MinBertModel(MinBertPreTrainedModel):

@@ -34,7 +34,7 @@ class PalModel(BaseTuner):
 
     prefix = "pal_"
     tuner_layer_cls = PalLayer
-    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012
+    target_module_mapping: dict[str, list[str]] = {}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         config = self._prepare_adapter_config(self.peft_config[adapter_name], {})
