@@ -60,9 +60,9 @@ class EncodedTask:
         segments = self.take(f"segments_{side}", rows) if f"segments_{side}" in self.columns else None
         return Encoded(self.take(f"ids_{side}", rows), segments)
 
-    def take(self, column: str, rows: np.ndarray) -> list[Sequence[int]]:
+    def take(self, column: str, rows: np.ndarray) -> list[Any]:
         values, offsets = self.columns[column]
-        return [values[offsets[row] : offsets[row + 1]] for row in rows]  # type: ignore[misc]
+        return [values[offsets[row] : offsets[row + 1]] for row in rows]
 
 
 def flat(column: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class Objective(ABC):
 
     def describe(self) -> dict[str, Any]:
         """A plain description that `build_objective` turns back into this object."""
-        options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}  # type: ignore[call-overload]
+        options = {key: list(v) if isinstance(v, tuple) else v for key, v in vars(self).items()}
         return {"class": type(self).__name__, **options}
 
 
@@ -116,8 +116,24 @@ class Binary(Labelled):
         return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
 
 
+class Ranged(Objective):
+    """An objective whose labels are numbers from `low` to `high`."""
+
+    low: float
+    high: float
+    outputs = 1
+    labels = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"{type(self).__name__} needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    def complaint(self, label: float) -> str | None:
+        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
+
+
 @dataclass(frozen=True)
-class Regression(Objective):
+class Regression(Ranged):
     """Squared error on a number from `low` to `high`; scores [n, 1].
 
     With `bounded` the score passes through a sigmoid that spans the range, so that no prediction leaves
@@ -127,12 +143,6 @@ class Regression(Objective):
     low: float
     high: float
     bounded: bool = False
-    outputs = 1
-    labels = None
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"Regression needs low < high. Got low {self.low:g}, high {self.high:g}.")
 
     def predicted(self, scores: Tensor) -> Tensor:
         scores = scores.squeeze(-1)
@@ -144,12 +154,9 @@ class Regression(Objective):
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, self.predicted(scores).clamp(self.low, self.high))
 
-    def complaint(self, label: float) -> str | None:
-        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
-
 
 @dataclass(frozen=True)
-class CosineEmbedding(Objective):
+class CosineEmbedding(Ranged):
     """Cosine-embedding loss on the bare cosine of two embeddings; scores [n, 1] in [-1, 1].
 
     A pair of label `high` is drawn together by 1 - cos, one of label `low` is pushed below `margin` by
@@ -159,12 +166,6 @@ class CosineEmbedding(Objective):
     low: float = 0.0
     high: float = 1.0
     margin: float = 0.0
-    outputs = 1
-    labels = None
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"CosineEmbedding needs low < high. Got low {self.low:g}, high {self.high:g}.")
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         cosine = scores.squeeze(-1)
@@ -173,9 +174,6 @@ class CosineEmbedding(Objective):
 
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, self.low + (self.high - self.low) * scores.squeeze(-1).clamp(0, 1))
-
-    def complaint(self, label: float) -> str | None:
-        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
 
 
 OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, CosineEmbedding, Regression)}
