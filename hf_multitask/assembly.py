@@ -19,6 +19,7 @@ from .models.construct import construct
 from .models.modeling_multitask import MultitaskModel
 from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
+from .tuners.methods import build_tuner
 
 __all__ = ["build_model", "claim_folder", "load_model", "load_rows", "move_model"]
 
@@ -51,14 +52,35 @@ def load_rows(
 
 
 def build_model(
+    tasks: Iterable[Task],
+    section: ModelSection,
+    train: Mapping[str, Dataset],
+    *,
+    max_length: int,
+    tuner: dict[str, Any] | None = None,
+) -> MultitaskModel:
+    """A model for the tasks, each with an adapter where a `tuner` describes one.
+
+    The trunk is a pretrained one, or a small minBERT whose vocabulary is made of the rows of `train`.
+    """
+    model = plain_model(tasks, section, train, max_length=max_length)
+    if tuner is not None:
+        try:
+            model.add_adapters(build_tuner(tuner))
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise ValueError(f"tuner {tuner['class']} does not fit this trunk: {error}") from error
+    return model
+
+
+def plain_model(
     tasks: Iterable[Task], section: ModelSection, train: Mapping[str, Dataset], *, max_length: int
 ) -> MultitaskModel:
-    """A model for the tasks: on a pretrained trunk, or on a small minBERT whose vocabulary is made of `train`."""
     described = {task.name: task.describe() for task in tasks}
     options: dict[str, Any] = {
         "pooling": section.pooling,
         "dropout": section.dropout,
         "freeze_trunk": section.freeze_trunk,
+        "train_norms": section.train_norms,
         "max_length": max_length,
     }
     if section.trunk is not None:
@@ -125,6 +147,9 @@ def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
 
 def move_model(aside: Path, folder: Path) -> None:
     """Bring a saved model from beside to `folder`, the configuration last: without it nothing loads the rest."""
-    for file in sorted(aside.iterdir(), key=lambda file: file.name == "config.json"):
-        os.replace(file, folder / file.name)
-    aside.rmdir()
+    files = [file for file in sorted(aside.rglob("*")) if file.is_file()]
+    for file in sorted(files, key=lambda file: file.name == "config.json"):
+        place = folder / file.relative_to(aside)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)
+    shutil.rmtree(aside)

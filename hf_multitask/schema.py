@@ -94,6 +94,10 @@ def stand_in(member: Any) -> Callable[..., None]:
 
 
 def parameter_kinds(member: Any) -> dict[str, Any]:
+    if is_dataclass(member):
+        # Inherited fields are written in terms of the module that they come from.
+        hints = get_type_hints(member)
+        return {part.name: hints[part.name] for part in fields(member) if part.init}
     parameters = inspect.signature(member, eval_str=True).parameters.values()
     return {p.name: Any if p.annotation is p.empty else p.annotation for p in parameters}
 

@@ -20,6 +20,7 @@ from .models.objectives import OBJECTIVES, build_objective
 from .schedules import SCHEDULES
 from .schema import MemberOf, OptionsOf, Preset, RecipeError
 from .tasks import TASKS, Task
+from .tuners.methods import TUNERS
 
 __all__ = ["SOURCES", "DataSection", "EvaluateRecipe", "ModelSection", "TaskSection", "TrainRecipe"]
 
@@ -29,6 +30,7 @@ Source = Annotated[dict[str, Any], MemberOf("source", SOURCES)]
 CommonSource = Annotated[dict[str, Any], MemberOf("source", SOURCES, shorthands={"data_dir": "Course"})]
 ScheduleOptions = Annotated[dict[str, Any], MemberOf("schedule", SCHEDULES)]
 ObjectiveOptions = Annotated[dict[str, Any], MemberOf("objective", OBJECTIVES)]
+TunerOptions = Annotated[dict[str, Any], MemberOf("tuner", TUNERS)]
 HeadOptions = Annotated[dict[str, Any], MemberOf("head", HEADS, given=("width", "outputs"))]
 
 # The vocabulary is made of the training rows, and what a decoder would need no encoder has.
@@ -162,7 +164,8 @@ class ModelSection:
         default="mean", metadata={"help": "How a sequence becomes one row: cls, mean or pooler"}
     )
     dropout: float = field(default=0.1, metadata={"help": "Dropout of every head that names none of its own"})
-    freeze_trunk: bool = field(default=False, metadata={"help": "Train the heads alone"})
+    freeze_trunk: bool = field(default=False, metadata={"help": "Train the heads and adapters alone"})
+    train_norms: bool = field(default=False, metadata={"help": "Train the LayerNorms of a frozen trunk"})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "eager, sdpa, flash_attention_2, ..; null: the best"}
     )
@@ -195,6 +198,9 @@ class TrainRecipe:
     seed: int = field(default=0, metadata={"help": "Decides every random draw"})
     schedule: ScheduleOptions = field(
         default_factory=lambda: {"class": "RoundRobin"}, metadata={"help": "Which tasks a step trains"}
+    )
+    tuner: TunerOptions | None = field(
+        default=None, metadata={"help": "Gives every task an adapter: {class: Pal}, or {class: LoraConfig}"}
     )
     loss: Literal["sum", "mean"] = field(
         default="sum", metadata={"help": "How the losses of a step's tasks are joined: sum or mean"}

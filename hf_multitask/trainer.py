@@ -204,6 +204,19 @@ class MultitaskTrainer(Trainer):
             resume_from_checkpoint = str(found)
         return super().train(resume_from_checkpoint, *args, **options)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            # Trainer knows the files of one adapter, not those of a model with several.
+            self.model.restore(resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            self.model.restore(str(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Older checkpoints go only when the new one is whole: a kill in between must leave one to resume from.
         self.check_finite()

@@ -36,7 +36,7 @@ def main(argv):
     own = {section.name: section.data for section in recipe.tasks if section.data}
     rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
     trainer = MultitaskTrainer(
-        build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length),
+        build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner),
         arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["dev"],

@@ -139,6 +139,24 @@ def test_another_trunk_and_a_frozen_one(call, tiny, tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("tuner", ["{class: Pal, width: 12}", "{class: LoraConfig, r: 2}"])
+def test_an_adapter_for_every_task(tuner, call, tiny, course, tmp_path):
+    words = [*tiny, "--data_dir", course, "--tuner", tuner, "--model.freeze_trunk"]
+    code, _, err = call(TRAIN, *words)
+    assert code == 0, err
+    out = tmp_path / "out"
+    assert {path.name for path in (out / "adapters").iterdir()} == {"sst", "qqp", "sts"}
+    code, _, err = call(EVALUATE, "--model", out, "--data_dir", course, "--output_dir", tmp_path / "judged")
+    assert code == 0, err
+    before, after = (Report.load(folder).values for folder in (out, tmp_path / "judged"))
+    assert after == before
+    (last,) = out.glob("checkpoint-*")
+    code, _, err = call(TRAIN, *words, "--resume", "auto")
+    assert code == 0, err
+    assert Report.load(out).values == before
+    assert last.is_dir()
+
+
 def test_resume_goes_on_and_a_second_run_needs_leave(call, tiny, tmp_path):
     assert call(TRAIN, *tiny)[0] == 0
     before = (tmp_path / "out" / "model.safetensors").read_bytes()

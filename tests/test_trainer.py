@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from training import build, end_of
 
+from hf_multitask import MultitaskModel
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.checkpoints import newest_whole
 from hf_multitask.evaluator import evaluate
@@ -23,6 +24,8 @@ OPTIONS = {
     "EndWith": {"schedule": {"class": "Uniform", "steps_per_epoch": 5}, "task": "sts"},
 }
 ROUND = {"class": "RoundRobin"}
+PAL = {"class": "Pal", "width": 12, "heads": 3}
+LORA = {"class": "LoraConfig", "r": 4, "lora_alpha": 16}
 
 
 def start(folder, *specs, processes=1):
@@ -106,6 +109,44 @@ def test_two_processes_resume_in_a_later_epoch(tmp_path):
     assert start(tmp_path, {**cut, "kill_at": 11}, processes=2).returncode != 0
     one, other = ends(tmp_path, whole, {**cut, "resume": True}, processes=2)
     assert_identical(one, other)
+
+
+@pytest.mark.parametrize(("tuner", "frozen"), [(PAL, False), (PAL, True), (LORA, True)])
+def test_with_adapters_two_processes_train_like_one(tuner, frozen, tmp_path):
+    spec = {"tuner": tuner, "frozen": frozen, "max_steps": 12}
+    specs = [
+        {**spec, "schedule": schedule(name), "output_dir": str(tmp_path / name)} for name in ("RoundRobin", "Cycle")
+    ]
+    halves = [{**spec, "per_device_train_batch_size": 4} for spec in specs]
+    for spec, two in zip(specs, ends(tmp_path, *halves, processes=2), strict=True):
+        assert_near(end_of(build(**{**spec, "output_dir": tmp_path / "one"})), two)
+
+
+@pytest.mark.parametrize(("tuner", "frozen"), [(PAL, False), (PAL, True), (LORA, True)])
+def test_with_adapters_it_resumes_and_ends_with_the_best(tuner, frozen, tmp_path):
+    spec = {"schedule": schedule("Annealed"), "dropout": 0.1, "save_strategy": "steps", "save_steps": 2, "max_steps": 9}
+    spec |= {"tuner": tuner, "frozen": frozen, "eval_strategy": "steps", "eval_steps": 2}
+    whole, cut = ({**spec, "output_dir": str(tmp_path / name)} for name in ("whole", "cut"))
+    assert start(tmp_path, {**cut, "kill_at": 5}).returncode == -signal.SIGKILL
+    trainer = build(**whole)
+    end = end_of(trainer)
+    assert_identical(end, end_of(build(**cut), resume=True))
+    best = MultitaskModel.from_pretrained(trainer.state.best_model_checkpoint).state_dict()
+    for name, weight in end["weights"].items():
+        assert torch.equal(weight, best[name]), name
+
+
+@pytest.mark.parametrize("tuner", [PAL, LORA])
+def test_idle_adapters_are_left_alone(tuner, tmp_path):
+    spec = {"schedule": {"class": "Sequential"}, "eval_strategy": "no", "save_strategy": "no", "max_steps": 4}
+    trainer = build(tmp_path, **spec, tuner=tuner, load_best_model_at_end=False, weight_decay=0.5)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.train()
+    moved = {k for k, v in trainer.model.state_dict().items() if not torch.equal(v, before[k])}
+    assert any(".sst." in name for name in moved if name.startswith("trunk"))
+    assert not [name for name in moved if ".qqp." in name or ".sts." in name]
+    learnt = {n for n, p in trainer.model.named_parameters() if p in trainer.optimizer.state}
+    assert not [name for name in learnt if ".qqp." in name or ".sts." in name]
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path):

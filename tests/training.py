@@ -15,6 +15,7 @@ from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.schedules import build_schedule
 from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.tuners.methods import build_tuner
 
 
 class KillAt(TrainerCallback):
@@ -28,13 +29,17 @@ class KillAt(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(output_dir, *, schedule, dropout=0.0, **arguments):
+def build(output_dir, *, schedule, dropout=0.0, tuner=None, frozen=False, **arguments):
     torch.manual_seed(0)
     trunk, words, data = (fixture.__wrapped__ for fixture in (small, tokenizer, rows))
     config = trunk()
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     tasks = {task.name: task.describe() for task in (SST, QQP, STS)}
-    model = MultitaskModel(MultitaskConfig(trunk=config, tasks=tasks, dropout=dropout, max_length=32))
+    model = MultitaskModel(
+        MultitaskConfig(trunk=config, tasks=tasks, dropout=dropout, freeze_trunk=frozen, max_length=32)
+    )
+    if tuner is not None:
+        model.add_adapters(build_tuner(tuner))
     options = {
         "learning_rate": 1e-3,
         "num_train_epochs": 2,

@@ -21,7 +21,9 @@ class MultitaskConfig(PreTrainedConfig):
     """A trunk, how its output is pooled, and the tasks on top.
 
     `tasks` maps a name to `{"objective": .., "head": .., "pair": .., "metric": .., "scored": ..}`, as
-    `Task.describe()` gives it. `dropout` is that of every head which names none of its own.
+    `Task.describe()` gives it. `dropout` is that of every head which names none of its own. `freeze_trunk` trains heads
+    and adapters alone, with `train_norms` the trunk's LayerNorms too. `adapters`: every task has one in the trunk,
+    saved in a folder of its own.
     """
 
     model_type = "multitask"
@@ -32,6 +34,8 @@ class MultitaskConfig(PreTrainedConfig):
     pooling: str = "mean"
     dropout: float | int = 0.1
     freeze_trunk: bool = False
+    train_norms: bool = False
+    adapters: bool = False
     max_length: int = 128
     pad_token_id: int | None = None
 

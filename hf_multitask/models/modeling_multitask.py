@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-from transformers.utils import ModelOutput
+from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput
 
+from .adapters import FOLDER, add_adapter, base_key, check_names, is_adapter, load_adapter, norms, save_adapter
+from .batch import Batch
 from .configuration_multitask import MultitaskConfig
 from .encoding import encode, flatten
 from .heads import Cosine, build_head
-from .modeling_minbert import MinBertModel
 from .objectives import Prediction
 from .packing import Packing
+from .trunks import build_trunk, load_encoder, run_trunk
 
 __all__ = ["MultitaskModel", "MultitaskOutput"]
+
+MIXES = ("PAL",)
+"""The PEFT methods whose adapters share a pass in training, by `adapter_names`."""
 
 
 @dataclass
@@ -73,7 +78,7 @@ class MultitaskModel(PreTrainedModel):
         self.tokenizer_source: dict[str, Any] = {}
         self.loaded_tokenizer: PreTrainedTokenizerBase | None = None
         self.post_init()
-        self.freeze_trunk(config.freeze_trunk)
+        self.choose_trained()
 
     @classmethod
     def from_trunk(
@@ -87,12 +92,12 @@ class MultitaskModel(PreTrainedModel):
     ) -> "MultitaskModel":
         """New heads on a pretrained trunk: any BERT checkpoint, any other encoder, or the trunk of a MultitaskModel.
 
-        `options` are fields of `MultitaskConfig`. The trunk's tokenizer comes along.
+        `options` are fields of `MultitaskConfig`. The trunk's tokenizer comes along, and no adapters do.
         """
         config = AutoConfig.from_pretrained(trunk, revision=revision)
         loading = {"revision": revision, "attn_implementation": attn_implementation}
         if isinstance(config, MultitaskConfig):
-            loaded: PreTrainedModel = cls.from_pretrained(trunk, **loading).trunk
+            loaded: PreTrainedModel = cls.from_pretrained(trunk, adapters=False, **loading).trunk
         else:
             loaded = load_encoder(trunk, config, pooler=options.get("pooling") == "pooler", **loading)
         model = cls(MultitaskConfig(trunk=loaded.config, tasks=dict(tasks), **options), trunk=loaded)
@@ -106,14 +111,51 @@ class MultitaskModel(PreTrainedModel):
         source = {key: kwargs[key] for key in hub if key in kwargs}
         loaded: MultitaskModel = model[0] if isinstance(model, tuple) else model
         loaded.tokenizer_source = {"pretrained_model_name_or_path": path, **source}
-        loaded.freeze_trunk(loaded.config.freeze_trunk)
+        if loaded.config.adapters:
+            for name in loaded.config.tasks:
+                load_adapter(loaded.trunk, name, path, **source)
+            loaded.trunk.set_adapter(list(loaded.config.tasks))
+        loaded.choose_trained()
         return model
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save the model with its tokenizer, so that the folder answers raw text."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if kwargs.get("is_main_process", True) and (self.loaded_tokenizer or self.tokenizer_source):
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: Any, is_main_process: bool = True, state_dict: dict | None = None, **kwargs: Any
+    ) -> None:
+        """Save the model with its tokenizer, so that the folder answers raw text; each adapter in a folder of its own.
+
+        The weights of the trunk go under the names that they have without adapters.
+        """
+        state = self.state_dict() if state_dict is None else state_dict
+        if is_main_process and self.config.adapters:
+            inner = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
+            for name in self.config.tasks:
+                save_adapter(self.trunk, name, Path(save_directory, FOLDER, name), inner)
+        super().save_pretrained(save_directory, is_main_process, self.without_adapters(state), **kwargs)
+        if is_main_process and (self.loaded_tokenizer or self.tokenizer_source):
             self.tokenizer.save_pretrained(save_directory)
+
+    def restore(self, folder: str | Path) -> None:
+        """Take the weights that a model like this one was saved with."""
+        kept = load_file(Path(folder, SAFE_WEIGHTS_NAME))
+        names = self.without_adapters({key: key for key in self.state_dict()})
+        # Strictly but for the adapters, which have files of their own.
+        wrong = self.load_state_dict({names.get(key, key): weight for key, weight in kept.items()}, strict=False)
+        missing = [key for key in wrong.missing_keys if key in names.values()]
+        if odd := [*missing, *wrong.unexpected_keys]:
+            raise ValueError(f"{folder} was saved from another model: {', '.join(odd[:3])} are missing or left over.")
+        if self.config.adapters:
+            for name in self.config.tasks:
+                load_adapter(self.trunk, name, str(folder))
+
+    def without_adapters(self, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """What is named as in the model's state, without the adapters' part of it and as if there were none."""
+        if not self.config.adapters:
+            return dict(keys)
+        return {
+            base_key(key): value
+            for key, value in keys.items()
+            if not (key.startswith("trunk.") and is_adapter(key, self.config.tasks))
+        }
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -136,17 +178,40 @@ class MultitaskModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.trunk.get_input_embeddings()
 
+    def add_adapters(self, config: Any) -> None:
+        """Give every task an adapter of its own: Projected Attention Layers (`PalConfig`), or another method of PEFT's.
+
+        PALs of several tasks work in one pass of the trunk; other methods take a pass for each task.
+        """
+        if self.config.adapters:
+            raise ValueError("This model has its adapters already.")
+        check_names(self.trunk, self.config.tasks)
+        # What AutoPeftModel builds an adapter's base with.
+        config.auto_mapping = {"base_model_class": "AutoModel", "parent_library": "transformers"}
+        for name in self.config.tasks:
+            add_adapter(self.trunk, name, config)
+        self.trunk.set_adapter(list(self.config.tasks))
+        self.config.adapters = True
+        self.choose_trained()
+
     def freeze_trunk(self, frozen: bool = True) -> None:
-        """Train the heads alone, on what the trunk gives without dropout; or, with False, everything."""
+        """Train the heads and adapters alone; or, with False, everything."""
         self.config.freeze_trunk = frozen
+        self.choose_trained()
+
+    def choose_trained(self) -> None:
+        """Let learn what the configuration says."""
+        frozen, normal = self.config.freeze_trunk, norms(self.trunk) if self.config.train_norms else set()
         for name, parameter in self.trunk.named_parameters():
             unread = name.startswith("pooler.") and self.config.pooling != "pooler"
-            parameter.requires_grad_(not frozen and not unread)
+            adapter = self.config.adapters and is_adapter(name, self.config.tasks)
+            parameter.requires_grad_((adapter or not frozen or parameter in normal) and not unread)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "MultitaskModel":
         super().train(mode)
-        if self.config.freeze_trunk:
+        if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
+            # Nothing in it learns, so nothing needs its dropout.
             self.trunk.eval()
         return self
 
@@ -168,12 +233,11 @@ class MultitaskModel(PreTrainedModel):
     ) -> MultitaskOutput:
         """Scores, and with `labels` the losses: each the sum of its rows' losses times their `weights` (1/n each)."""
         packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=longest)
-        pooled = self.pool(input_ids, token_type_ids, packing)
+        for name in rows:
+            self.config.known(name)
         # In the configuration's order, so that every process builds the same graph.
-        scores = {name: self.score(name, pooled, rows[name]) for name in self.config.tasks if name in rows}
-        if len(scores) < len(rows):
-            for name in rows:
-                self.config.known(name)
+        batch = Batch(input_ids, packing, {n: rows[n] for n in self.config.tasks if n in rows}, token_type_ids)
+        scores = self.read(batch)
         if labels is None:
             return MultitaskOutput(scores=scores)
         losses = {}
@@ -182,18 +246,48 @@ class MultitaskModel(PreTrainedModel):
             losses[name] = each.mean() if weights is None else (each * weights[name]).sum()
         return MultitaskOutput(loss=torch.stack(list(losses.values())).sum(), losses=losses, scores=scores)
 
-    def pool(self, input_ids: Tensor, token_type_ids: Tensor | None, packing: Packing) -> Tensor:
-        """One vector a sequence [rows, width]."""
-        if isinstance(self.trunk, MinBertModel):
-            output = self.trunk(input_ids, token_type_ids=token_type_ids, packing=packing)
-            hidden = output.last_hidden_state
-        else:
-            segments = {} if token_type_ids is None else {"token_type_ids": packing.pad(token_type_ids)}
-            mask = packing.pad(torch.ones_like(input_ids))
-            output = self.trunk(input_ids=packing.pad(input_ids), attention_mask=mask, **segments)
-            hidden = packing.unpad(output.last_hidden_state)
+    def read(self, batch: Batch, words: Tensor | None = None) -> dict[str, Tensor]:
+        """The scores of each task [n, outputs]; `words` [tokens, width] stand in for the batch's word embeddings."""
+        pooled = self.pool(batch, words)
+        return {name: self.score(name, pooled, rows) for name, rows in batch.rows.items()}
+
+    def pool(self, batch: Batch, words: Tensor | None = None) -> Tensor:
+        """One vector a sequence [rows, width], by the adapter of the task that reads it."""
+        if not self.config.adapters:
+            return self.pass_trunk(batch, words)
+        readers = batch.readers()
+        if self.mixes:
+            return self.pass_trunk(batch, words, adapter_names=[name or "__base__" for name in readers])
+        if self.training and self.trunk.is_activation_checkpointing:
+            raise ValueError(
+                "Activation checkpointing works with PALs, and not with this kind of adapter: a part that is computed "
+                "again would meet another task's adapter. Turn it off."
+            )
+        order, pooled = [], []
+        try:
+            for name, rows in batch.rows.items():
+                sequences = rows.flatten().sort().values
+                self.trunk.set_adapter(name)
+                own = None if words is None else words[batch.tokens_of(sequences)]
+                pooled.append(self.pass_trunk(batch.only(sequences), own))
+                order.append(sequences)
+        finally:
+            # Set together, all may learn again: a gradient reaches no weight that is frozen when it arrives.
+            self.trunk.set_adapter(list(self.config.tasks))
+        rows = pooled[0].new_zeros(batch.packing.rows, pooled[0].shape[1])
+        return rows.index_copy(0, torch.cat(order), torch.cat(pooled))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the adapters of several tasks work in one pass."""
+        return all(config.peft_type in MIXES for config in self.trunk.peft_config.values())
+
+    def pass_trunk(self, batch: Batch, words: Tensor | None = None, **options: Any) -> Tensor:
+        """One pass of the trunk, pooled [rows, width]."""
+        hidden, pooler = run_trunk(self.trunk, batch, words, **options)
+        packing = batch.packing
         if self.config.pooling == "pooler":
-            return output.pooler_output
+            return pooler
         if self.config.pooling == "cls":
             return hidden[packing.starts]
         return packing.pad(hidden).sum(1) / packing.lengths[:, None]
@@ -236,25 +330,3 @@ def check_texts(task: str, first: Sequence[str], second: Sequence[str] | None, *
         raise ValueError("predict takes lists of texts, such as predict('sst', ['A fine film.']). Got one string.")
     if second is not None and len(first) != len(second):
         raise ValueError(f"Both sides of a pair must be equally many. Got {len(first)} and {len(second)} texts.")
-
-
-def build_trunk(config: MultitaskConfig) -> PreTrainedModel:
-    """A trunk without its weights."""
-    if config.trunk.model_type == "minbert":
-        return MinBertModel(config.trunk, add_pooling_layer=config.pooling == "pooler")
-    return AutoModel.from_config(config.trunk)
-
-
-def load_encoder(path: str | Path, config: Any, *, pooler: bool, **loading: Any) -> PreTrainedModel:
-    """A pretrained encoder, BERT as `MinBertModel`; refused where weights are missing or the model is none."""
-    if config.is_encoder_decoder or config.model_type not in {**MODEL_FOR_MASKED_LM_MAPPING_NAMES, "minbert": ""}:
-        raise ValueError(f"A trunk must be an encoder such as BERT or RoBERTa. {path} holds a '{config.model_type}'.")
-    if config.model_type in ("bert", "minbert"):
-        loading["add_pooling_layer"] = pooler
-    loader: Any = MinBertModel if config.model_type in ("bert", "minbert") else AutoModel
-    model, report = loader.from_pretrained(path, output_loading_info=True, **loading)
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler.") or pooler)
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ValueError(f"{path} lacks weights of a '{config.model_type}' encoder: {shown}. Is it another model?")
-    return model

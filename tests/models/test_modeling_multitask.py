@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from batches import FIRST, SECOND, step
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from hf_multitask import QQP, SST, STS, CosineEmbedding, MinBertModel, MultitaskConfig, MultitaskModel, Task
-from hf_multitask.models.encoding import Encoded, encode, flatten
+from hf_multitask.models.encoding import Encoded, flatten
 
 PAIRS = {
     "cosine": dataclasses.replace(STS, name="cosine", head={"class": "Cosine"}),
@@ -28,8 +29,6 @@ PAIRS = {
         "bare", CosineEmbedding(0, 5), pair=True, metric="pearson", head={"class": "Cosine", "learned": False}
     ),
 }
-FIRST = ["the cat sat", "a film", "how do i cook rice", "good"]
-SECOND = ["the dog ran on the mat", "a dull film", "rice", "bad"]
 SIZES = {"vocab_size": 30, "hidden_size": 16, "num_attention_heads": 4, "max_position_embeddings": 64}
 
 
@@ -40,20 +39,6 @@ def every(small, tokenizer):
     model = MultitaskModel(MultitaskConfig(trunk=small, tasks=tasks, dropout=0.0))
     model.tokenizer = tokenizer
     return model.eval()
-
-
-def step(model, names):
-    """One batch of several tasks, as the collator lays it out."""
-    parts, rows, count = [], {}, 0
-    for name in names:
-        apart = model.config.texts(name) == 2
-        second = SECOND if model.config.tasks[name]["pair"] else None
-        sides = [(FIRST, None), (second, None)] if apart else [(FIRST, second)]
-        parts += [encode(model.tokenizer, *side, max_length=32) for side in sides]
-        index = torch.arange(count, count + len(sides) * len(FIRST))
-        rows[name] = index.view(2, -1).T if apart else index
-        count += len(index)
-    return {**flatten(*parts), "rows": rows}
 
 
 def test_one_pass_for_all_tasks_equals_a_pass_for_each(every):

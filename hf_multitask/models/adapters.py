@@ -1,0 +1,89 @@
+"""The adapters in a trunk, one a task: which weights are theirs, and how they are saved and loaded."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+__all__ = ["FOLDER", "add_adapter", "base_key", "check_names", "is_adapter", "load_adapter", "norms", "save_adapter"]
+
+FOLDER = "adapters"
+"""Where a model's folder keeps them, each in a folder named after its task."""
+
+OUTER = "base_model.model."
+"""What a file of PEFT's puts before each name."""
+
+WRAPPERS = {"base_layer", "original_module"}
+
+
+def is_adapter(key: str, tasks: Iterable[str]) -> bool:
+    """Whether a weight belongs to a task's adapter: PEFT puts the adapter's name into the path of each."""
+    return not set(key.split(".")).isdisjoint(tasks)
+
+
+def base_key(key: str) -> str:
+    """A weight's name before anything was wrapped around it."""
+    return ".".join(part for part in key.split(".") if part not in WRAPPERS)
+
+
+def check_names(trunk: PreTrainedModel, tasks: Iterable[str]) -> None:
+    """Raise where an adapter could not be told from the trunk by its name."""
+    parts = {part for key in trunk.state_dict() for part in key.split(".")}
+    if taken := sorted(parts.intersection(tasks)):
+        raise ValueError(
+            f"The trunk has parts of its own named {', '.join(taken)}. A task with an adapter needs another name."
+        )
+
+
+def norms(trunk: nn.Module) -> set[Tensor]:
+    """The weights of all normalisations."""
+    kinds = (nn.LayerNorm, nn.RMSNorm)
+    return {weight for module in trunk.modules() if isinstance(module, kinds) for weight in module.parameters()}
+
+
+def save_adapter(trunk: PreTrainedModel, name: str, folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Write one adapter as PEFT does, from the trunk's state."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = trunk.get_adapter_state_dict(name, dict(state))
+    named = {OUTER + key: weight.contiguous() for key, weight in weights.items()}
+    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    trunk.peft_config[name].save_pretrained(folder)
+
+
+def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
+    """Put an untrained adapter into the trunk."""
+    with warnings.catch_warnings():
+        # PEFT asks whether a second adapter is meant. It is.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        trunk.add_adapter(deepcopy(config), name)
+
+
+def load_adapter(trunk: PreTrainedModel, name: str, path: str, **source: Any) -> None:
+    """Read one adapter from a model's folder or its place on the Hub; `source` are the Hub's options."""
+    # Here, so that a model without adapters does without PEFT. And not the trunk's own `load_adapter`: in transformers
+    # 5.23 it draws the weights of every adapter anew that was loaded before.
+    from peft import PeftConfig, load_peft_weights
+
+    place = {**source, "subfolder": "/".join(part for part in (source.get("subfolder"), FOLDER, name) if part)}
+    if name not in (getattr(trunk, "peft_config", None) or {}):
+        add_adapter(trunk, name, PeftConfig.from_pretrained(path, **place))
+    fill_adapter(trunk, name, load_peft_weights(path, device="cpu", **place))
+
+
+def fill_adapter(trunk: PreTrainedModel, name: str, weights: Mapping[str, Tensor]) -> None:
+    """Give an adapter that is there the weights of a file."""
+    from peft import set_peft_model_state_dict
+
+    wanted = trunk.get_adapter_state_dict(name)
+    given = {key.removeprefix(OUTER): weight for key, weight in weights.items()}
+    if wrong := sorted(wanted.keys() ^ given.keys()):
+        raise ValueError(
+            f"The file of the adapter '{name}' does not fit: it {'lacks' if wrong[0] in wanted else 'has'} {wrong[0]}"
+            f"{f' and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Was it saved under other settings?"
+        )
+    set_peft_model_state_dict(trunk, given, adapter_name=name)

@@ -1,0 +1,51 @@
+"""Trunks: how one is built, loaded and run, whichever encoder it is."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from .batch import Batch
+from .configuration_multitask import MultitaskConfig
+from .modeling_minbert import MinBertModel
+
+__all__ = ["build_trunk", "load_encoder", "run_trunk"]
+
+
+def build_trunk(config: MultitaskConfig) -> PreTrainedModel:
+    """A trunk without its weights."""
+    if config.trunk.model_type == "minbert":
+        return MinBertModel(config.trunk, add_pooling_layer=config.pooling == "pooler")
+    return AutoModel.from_config(config.trunk)
+
+
+def load_encoder(path: str | Path, config: Any, *, pooler: bool, **loading: Any) -> PreTrainedModel:
+    """A pretrained encoder, BERT as `MinBertModel`; refused where weights are missing or the model is none."""
+    if config.is_encoder_decoder or config.model_type not in {**MODEL_FOR_MASKED_LM_MAPPING_NAMES, "minbert": ""}:
+        raise ValueError(f"A trunk must be an encoder such as BERT or RoBERTa. {path} holds a '{config.model_type}'.")
+    if config.model_type in ("bert", "minbert"):
+        loading["add_pooling_layer"] = pooler
+    loader: Any = MinBertModel if config.model_type in ("bert", "minbert") else AutoModel
+    model, report = loader.from_pretrained(path, output_loading_info=True, **loading)
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler.") or pooler)
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ValueError(f"{path} lacks weights of a '{config.model_type}' encoder: {shown}. Is it another model?")
+    return model
+
+
+def run_trunk(trunk: PreTrainedModel, batch: Batch, words: Tensor | None = None, **options: Any) -> tuple[Tensor, Any]:
+    """Hidden states [tokens, width], and the pooler's output [rows, width] where the trunk has one, else None."""
+    packing = batch.packing
+    read = {"input_ids": batch.input_ids} if words is None else {"inputs_embeds": words}
+    if batch.token_type_ids is not None:
+        read["token_type_ids"] = batch.token_type_ids
+    if isinstance(trunk, MinBertModel):
+        output = trunk(**read, packing=packing, **options)
+        return output.last_hidden_state, output.pooler_output
+    read["attention_mask"] = torch.ones_like(batch.input_ids)
+    output = trunk(**{name: packing.pad(value) for name, value in read.items()}, **options)
+    return packing.unpad(output.last_hidden_state), output.pooler_output if "pooler_output" in output else None
