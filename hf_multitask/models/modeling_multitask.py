@@ -1,6 +1,6 @@
 """One trunk, many tasks: `MultitaskModel`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .encoding import encode, flatten
 from .heads import Cosine, build_head
 from .objectives import Prediction
 from .packing import Packing
+from .replay import Replay
 from .trunks import build_trunk, load_encoder, run_trunk
 
 __all__ = ["MultitaskModel", "MultitaskOutput"]
@@ -29,11 +30,17 @@ MIXES = ("PAL",)
 
 @dataclass
 class MultitaskOutput(ModelOutput):
-    """What one pass gives, by task: `losses` (weighted means), `scores` [n, outputs]; `loss` is the losses' sum."""
+    """What one pass gives, by task: `losses` (weighted means), `penalties` where there is a regularizer, and `scores`
+    [n, outputs]; `loss` is the sum of losses and penalties."""
 
     loss: Tensor | None = None
     losses: dict[str, Tensor] | None = None
+    penalties: dict[str, Tensor] | None = None
     scores: dict[str, Tensor] | None = None
+
+
+Regularize = Callable[[Replay, dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]
+"""From a pass that can be repeated, its scores and its rows' weights, to a penalty for each task."""
 
 
 class MultitaskModel(PreTrainedModel):
@@ -230,21 +237,31 @@ class MultitaskModel(PreTrainedModel):
         token_type_ids: Tensor | None = None,
         labels: dict[str, Tensor] | None = None,
         weights: dict[str, Tensor] | None = None,
+        regularize: Regularize | None = None,
     ) -> MultitaskOutput:
-        """Scores, and with `labels` the losses: each the sum of its rows' losses times their `weights` (1/n each)."""
+        """Scores, and with `labels` the losses: each the sum of its rows' losses times their `weights` (1/n each).
+
+        What `regularize` needs to run again runs here too: several calls would confuse what wraps a model that several
+        processes train.
+        """
         packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=longest)
         for name in rows:
             self.config.known(name)
         # In the configuration's order, so that every process builds the same graph.
         batch = Batch(input_ids, packing, {n: rows[n] for n in self.config.tasks if n in rows}, token_type_ids)
+        replay = None if regularize is None else Replay(self, batch)
         scores = self.read(batch)
         if labels is None:
             return MultitaskOutput(scores=scores)
-        losses = {}
-        for name, score in scores.items():
-            each = self.objectives[name].loss(score.float(), labels[name])
-            losses[name] = each.mean() if weights is None else (each * weights[name]).sum()
-        return MultitaskOutput(loss=torch.stack(list(losses.values())).sum(), losses=losses, scores=scores)
+        if weights is None:
+            weights = {name: torch.full_like(labels[name], 1 / len(labels[name]), dtype=torch.float) for name in scores}
+        losses = {
+            name: (self.objectives[name].loss(score.float(), labels[name]) * weights[name]).sum()
+            for name, score in scores.items()
+        }
+        penalties = regularize(replay, scores, weights) if regularize and replay else None
+        loss = torch.stack([*losses.values(), *(penalties or {}).values()]).sum()
+        return MultitaskOutput(loss=loss, losses=losses, penalties=penalties, scores=scores)
 
     def read(self, batch: Batch, words: Tensor | None = None) -> dict[str, Tensor]:
         """The scores of each task [n, outputs]; `words` [tokens, width] stand in for the batch's word embeddings."""

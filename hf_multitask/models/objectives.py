@@ -38,7 +38,8 @@ class Prediction:
 class Objective(ABC):
     """The training target of one task.
 
-    `loss` maps scores [n, outputs] and labels [n] to one loss a row, so that rows can carry weights.
+    `loss` maps scores [n, outputs] and labels [n] to one loss a row, so that rows can carry weights. `divergence` says
+    how far two scores [n, outputs] of the same rows answer differently: zero where they are equal, the same both ways.
     """
 
     outputs: int
@@ -46,6 +47,9 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def divergence(self, scores: Tensor, others: Tensor) -> Tensor: ...
 
     @abstractmethod
     def decode(self, scores: Tensor) -> Prediction: ...
@@ -91,6 +95,10 @@ class Classification(Labelled):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(scores, labels.long(), reduction="none")
 
+    def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
+        """KL(p, q) + KL(q, p), which is (p - q) (log p - log q), where both normalisations cancel."""
+        return ((scores.softmax(-1) - others.softmax(-1)) * (scores - others)).sum(-1)
+
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, scores.argmax(-1), scores.softmax(-1), self.labels)
 
@@ -111,6 +119,10 @@ class Binary(Labelled):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(scores.squeeze(-1), labels.to(scores.dtype), reduction="none")
 
+    def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
+        """KL(p, q) + KL(q, p) of the two Bernoulli distributions."""
+        return ((scores.sigmoid() - others.sigmoid()) * (scores - others)).squeeze(-1)
+
     def decode(self, scores: Tensor) -> Prediction:
         chance = scores.squeeze(-1).sigmoid()
         return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
@@ -127,6 +139,14 @@ class Ranged(Objective):
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"{type(self).__name__} needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        """What the objective compares with labels, from scores [n, 1]."""
+        return scores.squeeze(-1)
+
+    def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
+        """The squared difference."""
+        return (self.predicted(scores) - self.predicted(others)).square()
 
     def complaint(self, label: float) -> str | None:
         return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
@@ -145,7 +165,7 @@ class Regression(Ranged):
     bounded: bool = False
 
     def predicted(self, scores: Tensor) -> Tensor:
-        scores = scores.squeeze(-1)
+        scores = super().predicted(scores)
         return self.low + (self.high - self.low) * scores.sigmoid() if self.bounded else scores
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:

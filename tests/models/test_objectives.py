@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from hf_multitask.models.objectives import (
     OBJECTIVES,
@@ -37,6 +38,26 @@ def test_loss_and_decoding_have_one_row_each(objective):
     else:
         assert found.values.min() >= objective.low
         assert found.values.max() <= objective.high
+
+
+@named
+def test_divergence_is_symmetric_and_zero_for_equal_scores_alone(objective):
+    one, other = torch.randn(2, 6, objective.outputs, dtype=torch.float64)
+    there, back = objective.divergence(one, other), objective.divergence(other, one)
+    assert there.shape == (6,)
+    assert (there > 0).all()
+    torch.testing.assert_close(there, back)
+    assert not objective.divergence(one, one).any()
+
+
+def test_divergence_equals_that_of_torchs_distributions():
+    one, other = torch.randn(2, 6, 3, dtype=torch.float64)
+    p, q = Categorical(logits=one), Categorical(logits=other)
+    torch.testing.assert_close(Classification("abc").divergence(one, other), kl_divergence(p, q) + kl_divergence(q, p))
+    p, q = Bernoulli(logits=one[:, 0]), Bernoulli(logits=other[:, 0])
+    torch.testing.assert_close(Binary().divergence(one[:, :1], other[:, :1]), kl_divergence(p, q) + kl_divergence(q, p))
+    want = (4 * (one[:, 0].sigmoid() - other[:, 0].sigmoid())) ** 2
+    torch.testing.assert_close(Regression(1, 5, bounded=True).divergence(one[:, :1], other[:, :1]), want)
 
 
 @named

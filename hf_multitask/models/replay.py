@@ -1,0 +1,60 @@
+"""A pass of the model again, with the same random draws."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .batch import Batch
+
+if TYPE_CHECKING:
+    from .modeling_multitask import MultitaskModel
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Made before a pass, it repeats it: dropout leaves out what it left out then, and later draws go on undisturbed.
+
+    >>> from hf_multitask import SST, MinBertConfig, MultitaskConfig, MultitaskModel
+    >>> small = MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1)
+    >>> model = MultitaskModel(MultitaskConfig(trunk=small, tasks={"sst": SST.describe()})).train()
+    >>> from hf_multitask.models.packing import Packing
+    >>> packing = Packing.from_lengths(torch.tensor([3]), tokens=3, length=3)
+    >>> replay = Replay(model, Batch(torch.tensor([101, 2307, 102]), packing, {"sst": torch.tensor([0])}))
+    >>> torch.equal(model.read(replay.batch)["sst"], replay()["sst"])
+    True
+    """
+
+    def __init__(self, model: "MultitaskModel", batch: Batch):
+        self.model, self.batch = model, batch
+        self.device = batch.input_ids.device
+        self.state = torch.get_rng_state()
+        self.device_state = None if self.device.type == "cpu" else self.module.get_rng_state(self.device)
+
+    @property
+    def module(self) -> Any:
+        return torch.get_device_module(self.device)
+
+    def __call__(self, words: Tensor | None = None) -> dict[str, Tensor]:
+        """The scores by task, `words` [tokens, width] in place of the batch's word embeddings."""
+        with self.rewound():
+            return self.model.read(self.batch, words)
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """The random draws begin where they began when this was made, and afterwards are where they were."""
+        now = torch.get_rng_state()
+        there = None if self.device_state is None else self.module.get_rng_state(self.device)
+        self.wind(self.state, self.device_state)
+        try:
+            yield
+        finally:
+            self.wind(now, there)
+
+    def wind(self, state: Tensor, device_state: Tensor | None) -> None:
+        torch.set_rng_state(state)
+        if device_state is not None:
+            self.module.set_rng_state(device_state, self.device)

@@ -1,0 +1,52 @@
+import torch
+from batches import step
+
+from hf_multitask.models.batch import Batch
+from hf_multitask.models.packing import Packing
+from hf_multitask.models.replay import Replay
+
+
+def replay_of(model):
+    flat = step(model, model.config.tasks)
+    packing = Packing.from_lengths(flat["lengths"], tokens=len(flat["input_ids"]), length=flat["longest"])
+    return Replay(model, Batch(flat["input_ids"], packing, flat["rows"], flat["token_type_ids"]))
+
+
+def noisy(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    return model.train()
+
+
+def test_it_draws_what_the_first_pass_drew(model):
+    replay = replay_of(noisy(model))
+    first = model.read(replay.batch)
+    words = model.get_input_embeddings()(replay.batch.input_ids)
+    for again in (replay(), replay(words)):
+        assert all(torch.equal(again[name], score) for name, score in first.items())
+    assert not torch.equal(model.read(replay.batch)["sst"], first["sst"])
+
+
+def test_later_draws_are_undisturbed(model):
+    replay = replay_of(noisy(model))
+    model.read(replay.batch)
+    before = torch.get_rng_state()
+    replay()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_forward_adds_the_penalties(model):
+    batch = step(model, ["sst", "qqp"])
+    labels = {name: torch.tensor([0, 1, 0, 1]) for name in ("sst", "qqp")}
+    seen = []
+
+    def regularize(replay, scores, weights):
+        seen.append((replay.batch.rows.keys(), weights["sst"].tolist()))
+        return {"sst": scores["sst"].square().sum()}
+
+    plain = model(**batch, labels=labels)
+    output = model(**batch, labels=labels, regularize=regularize)
+    assert seen == [({"sst", "qqp"}, [0.25] * 4)]
+    assert plain.penalties is None
+    torch.testing.assert_close(output.loss, plain.loss + output.penalties["sst"])
