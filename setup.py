@@ -12,7 +12,6 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.19,<0.20"],
     "tune": ["optuna>=5,<6"],
     "plots": ["matplotlib>=3.9"],
-    "bench": ["torchjd>=0.18,<0.19"],
 }
 
 setup(
@@ -38,6 +37,7 @@ setup(
         "pyyaml>=6",
         "scikit-learn>=1.5",
         "scipy>=1.15",
+        "torchjd>=0.18,<0.19",
     ],
     extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs})},
 )

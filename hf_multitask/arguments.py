@@ -27,6 +27,9 @@ class MultitaskTrainingArguments(TrainingArguments):
     early_stopping: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better score."}
     )
+    halve_on_rising_loss: int | None = field(
+        default=None, metadata={"help": "Halve the learning rate when the loss has risen so many epochs in a row."}
+    )
 
     output_dir: str = field(default="outputs", metadata={"help": "Where checkpoints are written."})
     learning_rate: float = field(default=5e-5, metadata={"help": "The peak learning rate."})

@@ -4,8 +4,12 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
-__all__ = ["chosen", "mark_whole", "newest_whole"]
+from transformers import Trainer
+from transformers.trainer_utils import rotate_checkpoints
+
+__all__ = ["WholeCheckpoints", "chosen", "mark_whole", "newest_whole"]
 
 MARK = "whole.json"
 
@@ -46,6 +50,35 @@ def chosen(resume: str | None, output_dir: str | Path) -> str | None:
         state = "was not written to its end" if Path(resume).is_dir() else "is not there"
         raise ValueError(f"The checkpoint {resume} {state}. `--resume auto` takes the newest whole one.")
     return resume
+
+
+class WholeCheckpoints(Trainer):
+    """A Trainer, to be mixed into another, that deletes older checkpoints only when the new one is whole.
+
+    A kill in between must leave one to resume from.
+    """
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """Write what else belongs to a checkpoint, before it is marked as whole."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial))
+            checkpoint = folder / f"checkpoint-{self.state.global_step}"
+            self.save_beside(checkpoint)
+            mark_whole(checkpoint)
+            rotate_checkpoints(
+                output_dir=str(folder),
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
 
 
 def files(folder: Path) -> list[Path]:

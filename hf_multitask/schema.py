@@ -179,6 +179,8 @@ class Reader:
         if named := choices(kind):
             if given.value in named:
                 return given.value
+            if given.text in named:
+                return given.text
             if isinstance(given.value, str):
                 return self.fault(path, given, unknown("choice", given.value, named))
         elif (value := SINGLE[kind][1](given)) is not None:
@@ -345,13 +347,16 @@ def walk(kind: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
         yield place, hint, part.metadata.get("help", "")
         if get_origin(hint) is list and get_origin(get_args(hint)[0]) is Annotated:
             hint, place = get_args(get_args(hint)[0])[0], joined(place, "NAME")
-            yield place, hint, ""
+            if is_dataclass(hint):
+                yield place, hint, ""
         if is_dataclass(hint):
             yield from walk(hint, place)
 
 
 def marker_of(hint: Any) -> Any:
-    return get_args(hint)[1] if get_origin(hint) is Annotated else None
+    """What marks a type, or the items of a list."""
+    item = get_args(hint)[0] if get_origin(hint) is list else hint
+    return get_args(item)[1] if get_origin(item) is Annotated else None
 
 
 def shorthands(kind: Any) -> dict[str, tuple[str, str]]:

@@ -7,28 +7,33 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from transformers import BertConfig
 
+from .aggregators import AGGREGATORS, build_aggregator
 from .arguments import MultitaskTrainingArguments
 from .data.demo import Demo
 from .data.sources import Course, Files, Hub, Published
 from .evaluator import fitting
+from .gradients import misfits
 from .metrics import METRICS
 from .models.configuration_minbert import MinBertConfig
 from .models.configuration_multitask import check_task
 from .models.construct import unknown
 from .models.heads import HEADS
 from .models.objectives import OBJECTIVES, build_objective
-from .schedules import SCHEDULES
+from .regularizers import REGULARIZERS, build_regularizer
+from .schedules import SCHEDULES, build_schedule
 from .schema import MemberOf, OptionsOf, Preset, RecipeError
 from .tasks import TASKS, Task
 from .tuners.methods import TUNERS
 
-__all__ = ["SOURCES", "DataSection", "EvaluateRecipe", "ModelSection", "TaskSection", "TrainRecipe"]
+__all__ = ["SOURCES", "BenchmarkRecipe", "DataSection", "EvaluateRecipe", "ModelSection", "TaskSection", "TrainRecipe"]
 
 SOURCES: dict[str, type] = {source.__name__: source for source in (Course, Demo, Files, Hub, Published)}
 
 Source = Annotated[dict[str, Any], MemberOf("source", SOURCES)]
 CommonSource = Annotated[dict[str, Any], MemberOf("source", SOURCES, shorthands={"data_dir": "Course"})]
 ScheduleOptions = Annotated[dict[str, Any], MemberOf("schedule", SCHEDULES)]
+AggregatorOptions = Annotated[dict[str, Any], MemberOf("aggregator", AGGREGATORS)]
+RegularizerOptions = Annotated[dict[str, Any], MemberOf("regularizer", REGULARIZERS)]
 ObjectiveOptions = Annotated[dict[str, Any], MemberOf("objective", OBJECTIVES)]
 TunerOptions = Annotated[dict[str, Any], MemberOf("tuner", TUNERS)]
 HeadOptions = Annotated[dict[str, Any], MemberOf("head", HEADS, given=("width", "outputs"))]
@@ -54,7 +59,7 @@ TrainingOptions = Annotated[
         MultitaskTrainingArguments,
         get_type_hints(MultitaskTrainingArguments),
         elsewhere={
-            **{name: name for name in ("output_dir", "seed", "loss", "early_stopping")},
+            **{name: name for name in ("output_dir", "seed", "loss", "early_stopping", "halve_on_rising_loss")},
             "resume_from_checkpoint": "resume",
         },
         usual=(
@@ -202,11 +207,21 @@ class TrainRecipe:
     tuner: TunerOptions | None = field(
         default=None, metadata={"help": "Gives every task an adapter: {class: Pal}, or {class: LoraConfig}"}
     )
+    aggregator: AggregatorOptions | None = field(
+        default=None, metadata={"help": f"Joins the gradients of a step's tasks: a class of {', '.join(AGGREGATORS)}"}
+    )
     loss: Literal["sum", "mean"] = field(
         default="sum", metadata={"help": "How the losses of a step's tasks are joined: sum or mean"}
     )
     early_stopping: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better score"}
+    )
+    halve_on_rising_loss: int | None = field(
+        default=None, metadata={"help": "Halve the learning rate when the loss has risen so many epochs in a row"}
+    )
+    regularizers: list[RegularizerOptions] = field(
+        default_factory=list,
+        metadata={"help": "Penalties on the losses: [{class: Smart, weight: 5}]"},
     )
     compare: list[Literal["bag_of_words"]] = field(
         default_factory=list, metadata={"help": "Baselines beside the model in the report: bag_of_words"}
@@ -231,10 +246,26 @@ class TrainRecipe:
             faults.append(f"tasks is empty. Name one or more of {', '.join(TASKS)}, or describe your own.")
         if self.early_stopping is not None and self.early_stopping < 1:
             faults.append(f"early_stopping must be 1 or more, or null. Got {self.early_stopping}.")
+        if self.halve_on_rising_loss is not None and self.halve_on_rising_loss < 1:
+            faults.append(f"halve_on_rising_loss must be 1 or more, or null. Got {self.halve_on_rising_loss}.")
+        classes = Counter(spec["class"] for spec in self.regularizers)
+        faults += [f"regularizers: {name} is there {n} times." for name, n in classes.items() if n > 1]
         if self.resume and self.overwrite:
             faults.append("resume continues what overwrite would replace. Give one of them.")
+        if self.aggregator and not faults:
+            aggregator, schedule = build_aggregator(self.aggregator), build_schedule(self.schedule)
+            faults += misfits(aggregator, schedule, names, loss=self.loss)
         if faults:
             raise RecipeError(faults)
+
+    def methods(self) -> dict[str, Any]:
+        """How the tasks are trained together, as `MultitaskTrainer` takes it."""
+        return {
+            "schedule": build_schedule(self.schedule),
+            "weights": {task.name: task.weight for task in self.tasks},
+            "aggregator": build_aggregator(self.aggregator) if self.aggregator else None,
+            "regularizers": [build_regularizer(spec) for spec in self.regularizers],
+        }
 
     def arguments(self) -> MultitaskTrainingArguments:
         """The trainer's settings; what they say against each other is a fault of the recipe."""
@@ -244,6 +275,7 @@ class TrainRecipe:
                 seed=self.seed,
                 loss=self.loss,
                 early_stopping=self.early_stopping,
+                halve_on_rising_loss=self.halve_on_rising_loss,
                 **self.training,
             )
         except ValueError as error:
@@ -273,3 +305,35 @@ class EvaluateRecipe:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more. Got {self.batch_size}.")
+
+
+@dataclass
+class BenchmarkRecipe:
+    """Measure what things cost: each line of the table is a ratio, timed in turns on the same batches.
+
+    Examples:
+      python recipes/benchmark.py --suites pals
+      python recipes/benchmark.py --suites pals --layers 12 --width 768 --bf16 --rounds 10
+    """
+
+    output_dir: str = field(default="outputs/benchmark", metadata={"help": "Folder of benchmark.json and benchmark.md"})
+    suites: list[Literal["gradients", "pals", "regularizers"]] = field(
+        default_factory=lambda: ["pals"], metadata={"help": "What to measure: gradients, pals, regularizers"}
+    )
+    layers: int = field(default=6, metadata={"help": "Layers of the trunk"})
+    width: int = field(default=384, metadata={"help": "Width of the trunk"})
+    rows: int = field(default=32, metadata={"help": "Rows of each of the three tasks in a step"})
+    bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16 where autocast allows"})
+    rounds: int = field(default=15, metadata={"help": "How often each contender is timed"})
+    seed: int = field(default=0, metadata={"help": "Decides weights and batches"})
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be 1 or more. Got {getattr(self, name)}."
+            for name in ("layers", "width", "rows", "rounds")
+            if getattr(self, name) < 1
+        ]
+        if self.width % 12:
+            faults.append(f"width must be a multiple of the 12 heads. Got {self.width}.")
+        if faults:
+            raise RecipeError(faults)

@@ -1,7 +1,7 @@
 """`transformers.Trainer` for steps that hold several tasks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,33 +10,35 @@ import datasets
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
+from .aggregators import Aggregator
 from .arguments import MultitaskTrainingArguments
-from .checkpoints import mark_whole, newest_whole
-from .data.encoded import Collator, EncodedTask, StepDataset, encode_task
+from .callbacks import HalveOnRisingLoss
+from .checkpoints import WholeCheckpoints, newest_whole
+from .curves import Curves, NotFinite
+from .data.encoded import Collator, EncodedTask, StepDataset, encode_task, split_by_task
 from .data.sampler import MultitaskSampler
 from .evaluator import evaluate
+from .gradients import TaskGradients, misfits
 from .models.construct import unknown
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
 from .models.objectives import Prediction
+from .penalties import Penalties
+from .regularizers import Regularizer
 from .report import Report
 from .schedules import RoundRobin, Schedule
 
 __all__ = ["MultitaskTrainer", "NotFinite"]
 
 
-class NotFinite(RuntimeError):
-    """A loss became NaN or infinite."""
-
-
-class MultitaskTrainer(Trainer):
+class MultitaskTrainer(WholeCheckpoints):
     """Train a `MultitaskModel` on several tasks at once.
 
     `train_dataset` and `eval_dataset` map task names to rows with the columns first, second and label, as `load`
-    gives them; the schedule says which tasks a step holds; `weights` multiply the tasks' losses. Evaluation gives
+    gives them; the schedule says which tasks a step holds; `weights` multiply the tasks' losses. Their losses
+    are summed, unless an `aggregator` joins their gradients; `regularizers` add a penalty to each. Evaluation gives
     `eval_score` beside each task's own metrics.
     """
 
@@ -53,6 +55,8 @@ class MultitaskTrainer(Trainer):
         eval_dataset: Mapping[str, datasets.Dataset] | None = None,
         schedule: Schedule | None = None,
         weights: Mapping[str, float] | None = None,
+        aggregator: Aggregator | None = None,
+        regularizers: Sequence[Regularizer] = (),
         processing_class: PreTrainedTokenizerBase | None = None,
         callbacks: list[TrainerCallback] | None = None,
         **options: Any,
@@ -66,6 +70,8 @@ class MultitaskTrainer(Trainer):
         # In the model's order, whatever order the rows came in.
         self.names = [name for name in model.config.tasks if name in train_dataset]
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.names}
+        if aggregator and (faults := misfits(aggregator, self.schedule, self.names, loss=args.loss)):
+            raise ValueError(" ".join(faults))
         self.encoded = {
             name: EncodedTask(encode_task(train_dataset[name], name, model.config, model.tokenizer))
             for name in self.names
@@ -77,6 +83,8 @@ class MultitaskTrainer(Trainer):
         callbacks = list(callbacks or [])
         if args.early_stopping is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping))
+        if args.halve_on_rising_loss is not None:
+            callbacks.append(HalveOnRisingLoss(args.halve_on_rising_loss))
         super().__init__(
             model=model,
             args=args,
@@ -90,7 +98,14 @@ class MultitaskTrainer(Trainer):
         self.add_callback(EpochCallback(self))
         # The model gives means over rows; Trainer divides them by the accumulation steps.
         self.loss_is_scaled_for_ga = False
-        self.curves = torch.zeros(len(self.names), 2, device=args.device)
+        self.penalties = Penalties(regularizers, model, tasks=self.names, accelerator=self.accelerator, seed=args.seed)
+        self.add_callback(self.penalties)
+        self.curves = Curves([*(f"loss_{name}" for name in self.names), *self.penalties.curves])
+        self.gradients: TaskGradients | None = None
+        if aggregator is not None:
+            self.gradients = TaskGradients(
+                aggregator, model, accelerator=self.accelerator, most=len(self.names), seed=args.seed
+            )
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches as the schedule plans them, each process its own."""
@@ -123,6 +138,13 @@ class MultitaskTrainer(Trainer):
         """Rows of a step, all tasks, processes and micro-steps together."""
         return round(self.sampler.rows_in_epoch() / self.sampler.steps)
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """A pass forward and back: one for all tasks of the step, or, for an aggregator, one for each."""
+        step = super().training_step
+        if self.gradients is None:
+            return step(model, inputs, num_items_in_batch)
+        return self.gradients.collect(model, split_by_task(inputs), step, number=self.state.global_step)
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -130,41 +152,39 @@ class MultitaskTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        output = model(**inputs)
-        losses = output["losses"]
-        self.record(losses)
+        output = model(**inputs, regularize=self.penalties if self.penalties.due else None)
+        self.record(output["losses"])
+        losses = dict(output["losses"])
+        for name, penalty in output.get("penalties", {}).items():
+            losses[name] = losses[name] + penalty
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         loss = loss / len(losses) if self.args.loss == "mean" else loss
         return (loss, output) if return_outputs else loss
 
     def record(self, losses: Mapping[str, Tensor]) -> None:
-        """Add to the learning curves, on the device; on a processor, stop at the first loss that is no number."""
+        """Add to the learning curves; on a processor, stop at the first loss or penalty that is no number."""
         for name, loss in losses.items():
-            index = self.names.index(name)
-            self.curves[index, 0] += loss.detach()
-            self.curves[index, 1] += 1
+            said = f"The loss of {name}".format
+            self.curves.add(f"loss_{name}", loss, step=self.state.global_step + 1, said=said)
+        self.penalties.record(self.curves)
         if self.args.device.type == "cpu":
             self.check_finite()
 
     def check_finite(self) -> None:
-        broken = [
-            name for name, total in zip(self.names, self.curves[:, 0].tolist(), strict=True) if not math.isfinite(total)
-        ]
-        if broken:
-            raise NotFinite(
-                f"The loss of {', '.join(broken)} is not a number at step {self.state.global_step + 1}. "
+        self.curves.check(
+            lambda: (
                 "Try a lower learning rate, or float32 in place of a half precision. "
                 f"The last good checkpoint is {newest_whole(self.args.output_dir) or 'none'}."
             )
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the mean loss of each task since the last time."""
+        """Log, with the mean loss and penalties of each task since the last time."""
         if "loss" in logs:
             self.check_finite()
-            total, count = self.accelerator.reduce(self.curves, "sum").unbind(-1)
-            means = (total / count.clamp(min=1)).tolist()
-            logs |= {f"loss_{name}": mean for name, mean, n in zip(self.names, means, count.tolist(), strict=True) if n}
-            self.curves.zero_()
+            logs |= (means := self.curves.read(self.accelerator))
+            self.penalties.judge(means, self.state.global_step)
+            logs |= self.gradients.logs() if self.gradients else {}
         super().log(logs, start_time)
 
     def evaluate(  # type: ignore[override]
@@ -202,6 +222,9 @@ class MultitaskTrainer(Trainer):
             if found is None:
                 raise ValueError(f"No whole checkpoint in {self.args.output_dir}. Start without resuming.")
             resume_from_checkpoint = str(found)
+        if self.gradients:
+            self.gradients.forget()
+        self.penalties.start(resume_from_checkpoint)
         return super().train(resume_from_checkpoint, *args, **options)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -218,23 +241,11 @@ class MultitaskTrainer(Trainer):
             super()._load_best_model()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Older checkpoints go only when the new one is whole: a kill in between must leave one to resume from.
         self.check_finite()
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial))
-            mark_whole(folder / f"checkpoint-{self.state.global_step}")
-            rotate_checkpoints(
-                output_dir=str(folder),
-                save_total_limit=limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
-            )
+        super()._save_checkpoint(model, trial)
+
+    def save_beside(self, checkpoint: Path) -> None:
+        self.penalties.save(checkpoint)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance
-from hf_multitask.schedules import build_schedule
 from hf_multitask.sections import TrainRecipe
 from hf_multitask.trainer import MultitaskTrainer
 
@@ -40,8 +39,7 @@ def main(argv):
         arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["dev"],
-        schedule=build_schedule(recipe.schedule),
-        weights={task.name: task.weight for task in tasks},
+        **recipe.methods(),
     )
     trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
     report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_multitask.aggregators import AGGREGATORS, PCGrad, build_aggregator
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.models.heads import HEADS
 from hf_multitask.models.objectives import OBJECTIVES
@@ -85,6 +86,7 @@ def test_a_task_of_ones_own():
     ("option", "family"),
     [
         ("--schedule.class", SCHEDULES),
+        ("--aggregator.class", AGGREGATORS),
         ("--data.source.class", SOURCES),
         ("--tasks.sst.head.class", HEADS),
         ("--tasks.sst.objective.class", OBJECTIVES),
@@ -98,6 +100,13 @@ def test_every_family_names_its_members(option, family):
 
 def test_a_schedule_that_was_read_can_be_built():
     assert build_schedule(train("--schedule", "{class: Annealed, end: 1e-1}").schedule).end == 0.1
+
+
+def test_an_aggregator_that_was_read_can_be_built_and_needs_but_some_steps_of_several_tasks():
+    sometimes = "{class: EndWith, schedule: {class: RoundRobin}, task: sts}"
+    recipe = train("--aggregator.class", "PCGrad", "--schedule", sometimes)
+    assert isinstance(build_aggregator(recipe.aggregator), PCGrad)
+    assert train().aggregator is train("--aggregator", "null").aggregator is None
 
 
 @pytest.mark.parametrize(
@@ -124,6 +133,10 @@ def test_a_schedule_that_was_read_can_be_built():
         (["--model.size.vocab_size", "100"], "model.size: Unknown field of MinBertConfig 'vocab_size'."),
         (["--schedule", "{class: Temperature, t: 0}"], "schedule: Temperature must be above zero. Got 0."),
         (["--schedule", "{class: EndWith, schedule: {class: X}, task: sts}"], "schedule: Unknown schedule 'X'."),
+        (["--aggregator.class", "PCGrad", "--schedule.class", "Annealed"], "under Annealed no step of sst, qqp, sts"),
+        (["--aggregator.class", "PCGrad", "--tasks", "sst"], "under RoundRobin no step of sst holds two."),
+        (["--aggregator.class", "PCGrad", "--loss", "mean"], "so does loss: mean. Leave loss at sum"),
+        (["--aggregator", "{class: PCGrad, order: 1}"], "aggregator: Unknown option of PCGrad 'order'."),
         (["--loss", "summ"], "loss: Unknown choice 'summ'. Did you mean 'sum'?"),
         (["--early_stopping", "0"], "early_stopping must be 1 or more, or null. Got 0."),
         (["--resume", "auto", "--overwrite"], "resume continues what overwrite would replace."),

@@ -1,15 +1,11 @@
-import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import build, end_of
+from training import assert_identical, assert_near, build, end_of, ends, start
 
 from hf_multitask import MultitaskModel
 from hf_multitask.arguments import MultitaskTrainingArguments
@@ -18,7 +14,6 @@ from hf_multitask.evaluator import evaluate
 from hf_multitask.schedules import SCHEDULES, Annealed
 from hf_multitask.trainer import MultitaskTrainer, NotFinite
 
-HERE = Path(__file__).parent
 OPTIONS = {
     "Temperature": {"t": 2.0},
     "EndWith": {"schedule": {"class": "Uniform", "steps_per_epoch": 5}, "task": "sts"},
@@ -26,36 +21,6 @@ OPTIONS = {
 ROUND = {"class": "RoundRobin"}
 PAL = {"class": "Pal", "width": 12, "heads": 3}
 LORA = {"class": "LoraConfig", "r": 4, "lora_alpha": 16}
-
-
-def start(folder, *specs, processes=1):
-    """Run trainings one after the other in processes of their own; the return code and what was printed."""
-    (folder / "specs.json").write_text(json.dumps(specs))
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [*launch, str(HERE / "training.py"), str(folder / "specs.json")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def ends(folder, *specs, processes=1):
-    """What each of the trainings ended with."""
-    done = start(folder, *specs, processes=processes)
-    assert done.returncode == 0, done.stderr
-    return [torch.load(Path(spec["output_dir"]) / "end.pt", weights_only=False) for spec in specs]
-
-
-def assert_near(one, other, *, within=1e-5):
-    for name, weight in one["weights"].items():
-        torch.testing.assert_close(
-            weight, other["weights"][name], atol=within, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
-        )
-
-
-def assert_identical(one, other):
-    for part in ("weights", "optimizer", "schedule", "random"):
-        torch.testing.assert_close(one[part], other[part], atol=0, rtol=0)
 
 
 def schedule(name):

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from conftest import rows, small, tokenizer
 from transformers import TrainerCallback
 
 from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel
+from hf_multitask.aggregators import build_aggregator
 from hf_multitask.arguments import MultitaskTrainingArguments
+from hf_multitask.regularizers import build_regularizer
 from hf_multitask.schedules import build_schedule
 from hf_multitask.trainer import MultitaskTrainer
 from hf_multitask.tuners.methods import build_tuner
+
+HERE = Path(__file__).parent
 
 
 class KillAt(TrainerCallback):
@@ -29,7 +34,9 @@ class KillAt(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(output_dir, *, schedule, dropout=0.0, tuner=None, frozen=False, **arguments):
+def build(
+    output_dir, *, schedule, dropout=0.0, tuner=None, frozen=False, aggregator=None, regularizers=(), **arguments
+):
     torch.manual_seed(0)
     trunk, words, data = (fixture.__wrapped__ for fixture in (small, tokenizer, rows))
     config = trunk()
@@ -55,6 +62,8 @@ def build(output_dir, *, schedule, dropout=0.0, tuner=None, frozen=False, **argu
         train_dataset=data(),
         eval_dataset=data(),
         schedule=build_schedule(schedule),
+        aggregator=None if aggregator is None else build_aggregator(aggregator),
+        regularizers=[build_regularizer(spec) for spec in regularizers],
         processing_class=words(),
     )
 
@@ -69,6 +78,36 @@ def end_of(trainer, *, resume=None):
         "random": torch.get_rng_state(),
         "history": trainer.state.log_history,
     }
+
+
+def start(folder, *specs, processes=1):
+    """Run trainings one after the other in processes of their own; the return code and what was printed."""
+    (folder / "specs.json").write_text(json.dumps(specs))
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [*launch, str(HERE / "training.py"), str(folder / "specs.json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def ends(folder, *specs, processes=1):
+    """What each of the trainings ended with."""
+    done = start(folder, *specs, processes=processes)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(Path(spec["output_dir"]) / "end.pt", weights_only=False) for spec in specs]
+
+
+def assert_near(one, other, *, within=1e-5):
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(
+            weight, other["weights"][name], atol=within, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def assert_identical(one, other):
+    for part in ("weights", "optimizer", "schedule", "random"):
+        torch.testing.assert_close(one[part], other[part], atol=0, rtol=0)
 
 
 def main(path):

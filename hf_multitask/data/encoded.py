@@ -13,7 +13,7 @@ from ..models.configuration_multitask import MultitaskConfig
 from ..models.encoding import Encoded, encode, flatten
 from .sampler import Share
 
-__all__ = ["Collator", "EncodedTask", "StepDataset", "encode_task"]
+__all__ = ["Collator", "EncodedTask", "StepDataset", "encode_task", "split_by_task"]
 
 IDS = datasets.List(datasets.Value("int32"))
 
@@ -102,3 +102,21 @@ class Collator:
             batch["weights"][share.task] = torch.from_numpy(share.weights)
             count += task.sides * len(share.rows)
         return {**flatten(*parts), **batch}
+
+
+def split_by_task(batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A batch of the `Collator` as batches of one task each, without copies: its tasks lie one after the other."""
+    lengths, parts = batch["lengths"].tolist(), {}
+    first = start = 0
+    for name, rows in batch["rows"].items():
+        last = first + rows.numel()
+        end = start + sum(lengths[first:last])
+        part = {key: batch[key][start:end] for key in ("input_ids", "token_type_ids") if key in batch}
+        part |= {"lengths": batch["lengths"][first:last], "longest": max(lengths[first:last])}
+        parts[name] = part | {
+            "rows": {name: rows - first},
+            "labels": {name: batch["labels"][name]},
+            "weights": {name: batch["weights"][name]},
+        }
+        first, start = last, end
+    return parts

@@ -1,6 +1,6 @@
 """What one pass of the trunk reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,7 +42,11 @@ class Batch:
         chosen = torch.zeros(self.packing.rows, dtype=torch.bool, device=sequences.device).index_fill(
             0, sequences, True
         )
-        return chosen.repeat_interleave(self.packing.lengths, output_size=self.input_ids.shape[0])
+        return self.to_tokens(chosen)
+
+    def to_tokens(self, values: Tensor) -> Tensor:
+        """What each sequence has, for each of its tokens: [sequences] -> [tokens]."""
+        return values.repeat_interleave(self.packing.lengths, output_size=self.input_ids.shape[0])
 
     def only(self, sequences: Tensor) -> "Batch":
         """Some sequences alone, in the order in which they stand here, and as yet no task's."""
@@ -52,3 +56,12 @@ class Batch:
         packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=int(lengths.max()))
         segments = self.token_type_ids
         return Batch(input_ids, packing, {}, None if segments is None else segments[kept])
+
+    def part(self, kept: dict[str, Tensor]) -> "Batch":
+        """Some rows of each task alone, by their numbers."""
+        rows = {name: self.rows[name][numbers] for name, numbers in kept.items()}
+        sequences = torch.cat([found.flatten() for found in rows.values()]).unique()
+        place = torch.zeros_like(self.packing.lengths).index_copy(
+            0, sequences, torch.arange(len(sequences)).to(sequences)
+        )
+        return replace(self.only(sequences), rows={name: place[found] for name, found in rows.items()})

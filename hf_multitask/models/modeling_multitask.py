@@ -16,6 +16,7 @@ from .adapters import FOLDER, add_adapter, base_key, check_names, is_adapter, lo
 from .batch import Batch
 from .configuration_multitask import MultitaskConfig
 from .encoding import encode, flatten
+from .exports import to_cross_encoder, to_sentence_transformer
 from .heads import Cosine, build_head
 from .objectives import Prediction
 from .packing import Packing
@@ -250,7 +251,7 @@ class MultitaskModel(PreTrainedModel):
         # In the configuration's order, so that every process builds the same graph.
         batch = Batch(input_ids, packing, {n: rows[n] for n in self.config.tasks if n in rows}, token_type_ids)
         replay = None if regularize is None else Replay(self, batch)
-        scores = self.read(batch)
+        scores = self.read(batch, None if replay is None else replay.words)
         if labels is None:
             return MultitaskOutput(scores=scores)
         if weights is None:
@@ -336,6 +337,14 @@ class MultitaskModel(PreTrainedModel):
             scores[chosen] = self(**batch).scores[task].float().cpu()
         self.train(training)
         return self.objectives[task].decode(scores)
+
+    def to_sentence_transformer(self, task: str | None = None) -> Any:
+        """A `SentenceTransformer` with this model's pooled rows, stock parts only; `task` where it has adapters."""
+        return to_sentence_transformer(self, task)
+
+    def to_cross_encoder(self, task: str) -> Any:
+        """A `CrossEncoder` with this model's scores of a pair task whose texts are read together."""
+        return to_cross_encoder(self, task)
 
 
 def check_texts(task: str, first: Sequence[str], second: Sequence[str] | None, *, pair: bool) -> None:

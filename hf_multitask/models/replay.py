@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,11 @@ class Replay:
         self.device = batch.input_ids.device
         self.state = torch.get_rng_state()
         self.device_state = None if self.device.type == "cpu" else self.module.get_rng_state(self.device)
+
+    @cached_property
+    def words(self) -> Tensor:
+        """The batch's word embeddings [tokens, width], looked up once for all passes."""
+        return self.model.get_input_embeddings()(self.batch.input_ids)
 
     @property
     def module(self) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel
-from hf_multitask.data.encoded import Collator, EncodedTask, StepDataset, encode_task
+from hf_multitask.data.encoded import Collator, EncodedTask, StepDataset, encode_task, split_by_task
 from hf_multitask.data.sampler import MultitaskSampler
 from hf_multitask.schedules import RoundRobin
 
@@ -47,6 +47,14 @@ def test_a_collated_step_scores_like_predicting_from_text(mixed, encoded, rows):
         want = mixed.predict(share.task, chosen["first"], second).scores
         torch.testing.assert_close(output.scores[share.task], want)
         torch.testing.assert_close(batch["labels"][share.task], torch.tensor(chosen["label"]))
+
+
+def test_a_step_splits_into_what_each_task_would_be_alone(encoded):
+    sampler = MultitaskSampler({n: t.lengths for n, t in encoded.items()}, RoundRobin(), batch_size=5)
+    shares = StepDataset(encoded).__getitems__(next(iter(sampler)))
+    alone = {share.task: Collator()([(share, task)]) for share, task in shares}
+    assert list(alone) == ["sst", "qqp", "sts"]
+    torch.testing.assert_close(split_by_task(Collator()(shares)), alone, atol=0, rtol=0)
 
 
 def test_encoded_ids_are_read_without_copies(encoded):
