@@ -36,7 +36,7 @@ def load(name):
     return module
 
 
-TRAIN, EVALUATE = load("train"), load("evaluate")
+TRAIN, EVALUATE, BENCHMARK = load("train"), load("evaluate"), load("benchmark")
 
 
 @pytest.fixture
@@ -155,6 +155,19 @@ def test_an_adapter_for_every_task(tuner, call, tiny, course, tmp_path):
     assert code == 0, err
     assert Report.load(out).values == before
     assert last.is_dir()
+
+
+def test_gradients_are_joined_by_an_aggregator(call, tiny, tmp_path):
+    words = ["--aggregator.class", "PCGrad", "--training.logging_steps", "1"]
+    code, _, err = call(TRAIN, *tiny, *words)
+    assert code == 0, err
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    assert all(0 <= entry["conflicts"] <= 1 for entry in history if "loss" in entry)
+    assert {key for key in history[0] if key.startswith("cosine")} == {
+        "cosine_sst_qqp",
+        "cosine_sst_sts",
+        "cosine_qqp_sts",
+    }
 
 
 def test_resume_goes_on_and_a_second_run_needs_leave(call, tiny, tmp_path):
@@ -289,3 +302,18 @@ def test_a_launcher_is_told_the_sentence_too(call, tiny, tmp_path, monkeypatch):
     assert code == 1
     told = json.loads((tmp_path / "error.json").read_text())["message"]
     assert told["message"] == told["extraInfo"]["py_callstack"] == err.strip()
+
+
+def test_the_benchmark_prints_and_keeps_its_table(call, tmp_path):
+    words = ["--layers", 1, "--width", 24, "--rows", 2, "--rounds", 2, "--output_dir", tmp_path]
+    code, out, err = call(BENCHMARK, *words)
+    assert code == 0, err
+    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    names = [line["name"] for line in kept["suites"]["pals"]]
+    assert "PALs" in names
+    assert all(f"| {name} " in out for name in names)
+    assert (tmp_path / "benchmark.md").read_text().strip() in out
+    code, _, err = call(BENCHMARK, "--width", 100, "--rounds", 0)
+    assert code == 1
+    assert "multiple of the 12 heads" in err
+    assert "rounds must be 1 or more" in err

@@ -1,0 +1,1 @@
+"""What things cost, as ratios measured in turns on the same batches; `recipes/benchmark.py` prints them."""

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from hf_multitask.benchmarks.table import markdown
+from hf_multitask.benchmarks.turns import Contender, in_turns
+
+
+def product(size, calls):
+    one = torch.ones(size, size)
+
+    def step(i):
+        calls.append(size)
+        return one @ one
+
+    return step
+
+
+def test_contenders_take_turns_and_are_compared():
+    calls = []
+    pair = [Contender("small", product(10, calls)), Contender("large", product(20, calls), goal=0.0, notes={"n": 20})]
+    small, large = in_turns(pair, rounds=4, warmup=1)
+    assert calls[-8:] == [10, 20, 20, 10, 10, 20, 20, 10]
+    assert (small.ratio, small.low, small.high) == (1.0, 1.0, 1.0)
+    assert large.low <= large.ratio <= large.high
+    assert large.arithmetic == pytest.approx(8.0)
+    assert (small.peak, large.peak) == (400, 1600)
+
+
+def test_the_table_marks_what_is_above_its_goal():
+    calls = []
+    lines = in_turns([Contender("one", product(5, calls)), Contender("two", product(5, calls), goal=0.0)], rounds=2)
+    assert "above 0.00" in markdown(lines)
+    lines[1].goal = 1e9
+    assert "above" not in markdown(lines)
