@@ -1,12 +1,9 @@
 import numpy as np
-import pytest
 
-from hf_multitask.plots import can_plot, embedding_map
+from hf_multitask.plots import embedding_map
 
 
 def test_a_map_has_a_panel_for_each_embedding_and_is_the_same_again(tmp_path):
-    if not can_plot():
-        pytest.skip("matplotlib is not installed")
     draw = np.random.default_rng(0)
     rows = {name: draw.normal(size=(12, 4)) for name in ("before", "after")}
     files = [
