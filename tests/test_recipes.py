@@ -304,6 +304,16 @@ def test_a_launcher_is_told_the_sentence_too(call, tiny, tmp_path, monkeypatch):
     assert told["message"] == told["extraInfo"]["py_callstack"] == err.strip()
 
 
+def test_train_with_regularizers_leaves_the_teacher_too(call, tiny, tmp_path):
+    words = ["--regularizers", "[{class: Smart, weight: 1}, {class: Bregman, save_teacher: true}]"]
+    code, _, err = call(TRAIN, *tiny, *words, "--halve_on_rising_loss", 2)
+    assert code == 0, err
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    assert {"smart_sst", "smart_ratio", "smart_cosine", "bregman_sts"} <= set(history[0])
+    for folder in (tmp_path / "out", tmp_path / "out" / "teacher"):
+        assert AutoModel.from_pretrained(folder).predict("sst", ["Good."]).labels
+
+
 def test_the_benchmark_prints_and_keeps_its_table(call, tmp_path):
     words = ["--layers", 1, "--width", 24, "--rows", 2, "--rounds", 2, "--output_dir", tmp_path]
     code, out, err = call(BENCHMARK, *words)

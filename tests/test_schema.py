@@ -71,6 +71,7 @@ def read(value, kind):
         (float | int, 0, 0.0),
         (str | bool, True, True),
         (Literal["no", "yes"], "no", "no"),
+        (Literal["inf", "2"], 2, "2"),
         (Color, "red", "red"),
         (Color | str, "blue", "blue"),
         (list[int], [1, 2], [1, 2]),

@@ -8,6 +8,7 @@ from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.models.heads import HEADS
 from hf_multitask.models.objectives import OBJECTIVES
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
+from hf_multitask.regularizers import Bregman, Smart
 from hf_multitask.schedules import SCHEDULES, build_schedule
 from hf_multitask.sections import SOURCES, EvaluateRecipe, TrainRecipe
 from hf_multitask.tasks import TASKS
@@ -109,6 +110,16 @@ def test_an_aggregator_that_was_read_can_be_built_and_needs_but_some_steps_of_se
     assert train().aggregator is train("--aggregator", "null").aggregator is None
 
 
+def test_regularizers_are_read_built_and_changed_one_by_one():
+    words = ["--regularizers", "[{class: Smart, norm: 2}, {class: Bregman, beta: {class: BetaSchedule, after: 0.2}}]"]
+    smart, bregman = train(*words, "--regularizers.0.weight", "3").methods()["regularizers"]
+    assert (type(smart), smart.weight, smart.norm) == (Smart, 3, "2")
+    assert (type(bregman), bregman.beta.after) == (Bregman, 0.2)
+    (bregman,) = train("--regularizers", "[{class: Bregman, beta: 0.5}]").methods()["regularizers"]
+    assert bregman.beta(1, 2) == 0.5
+    assert train().methods()["regularizers"] == []
+
+
 @pytest.mark.parametrize(
     ("argv", "fault"),
     [
@@ -137,6 +148,12 @@ def test_an_aggregator_that_was_read_can_be_built_and_needs_but_some_steps_of_se
         (["--aggregator.class", "PCGrad", "--tasks", "sst"], "under RoundRobin no step of sst holds two."),
         (["--aggregator.class", "PCGrad", "--loss", "mean"], "so does loss: mean. Leave loss at sum"),
         (["--aggregator", "{class: PCGrad, order: 1}"], "aggregator: Unknown option of PCGrad 'order'."),
+        (["--regularizers", "[{class: Smrt}]"], "regularizers.0: Unknown regularizer 'Smrt'. Did you mean 'Smart'?"),
+        (["--regularizers", "[{class: Smart, norm: l2}]"], "regularizers.0.norm: Unknown choice 'l2'."),
+        (["--regularizers", "[{class: Smart, steps: 0}]"], "regularizers.0: steps of Smart must be 1 or more. Got 0."),
+        (["--regularizers", "[{class: Bregman, beta: 2}]"], "regularizers.0: start of BetaSchedule must be between 0"),
+        (["--regularizers", "[{class: Smart}, {class: Smart}]"], "regularizers: Smart is there 2 times."),
+        (["--halve_on_rising_loss", "0"], "halve_on_rising_loss must be 1 or more, or null. Got 0."),
         (["--loss", "summ"], "loss: Unknown choice 'summ'. Did you mean 'sum'?"),
         (["--early_stopping", "0"], "early_stopping must be 1 or more, or null. Got 0."),
         (["--resume", "auto", "--overwrite"], "resume continues what overwrite would replace."),
