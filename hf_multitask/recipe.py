@@ -17,7 +17,7 @@ from .help import help_text
 from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
 
-__all__ = ["RecipeError", "read_recipe", "run", "write_recipe"]
+__all__ = ["RecipeError", "read_recipe", "run", "write_layer", "write_recipe"]
 
 R = TypeVar("R")
 WIDTH = 100
@@ -58,10 +58,18 @@ def read_recipe(kind: type[R], argv: Sequence[str], *, default: str | Path | Non
 def write_recipe(recipe: Any, folder: str | os.PathLike) -> Path:
     """Write the whole recipe as recipe.yaml, which reads back equal."""
     path = Path(folder, "recipe.yaml")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.dump(asdict(recipe), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
-    replace_text(path, text)
+    write_yaml(asdict(recipe), path)
     return path
+
+
+def write_layer(path: Path, *, base: Path, settings: dict[str, Any]) -> None:
+    """Write a recipe that changes some settings of another one, the file `base`."""
+    write_yaml({"base": str(base.resolve()), **settings}, path)
+
+
+def write_yaml(content: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
 
 
 def run(main: Callable[[list[str]], object]) -> int:

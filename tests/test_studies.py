@@ -1,0 +1,119 @@
+import json
+import math
+from statistics import mean, stdev
+
+import pytest
+
+from hf_multitask.recipe import read_recipe
+from hf_multitask.sections import TrainRecipe
+from hf_multitask.studies import Run, execute, results, table
+from hf_multitask.study_sections import ReproduceRecipe
+
+# Stands in for a recipe: it notes how it was called, and leaves a report unless its file says not to.
+SCRIPT = """
+import json, os, pathlib, sys
+recipe = pathlib.Path(sys.argv[2])
+folder = recipe.with_suffix("")
+folder.mkdir(exist_ok=True)
+with open(recipe.with_suffix(".calls"), "a") as calls:
+    print(*sys.argv[3:], "threads", os.environ["OMP_NUM_THREADS"], file=calls)
+if "bad" in recipe.read_text():
+    sys.exit("It is bad.")
+entry = {"split": "dev", "n": 4, "metric": "accuracy", "scored": True, "accuracy": float(len(recipe.read_text())) / 10}
+report = {"tasks": {"sst": entry}, "examples_per_second": 1.0, "seconds": 30.0, "seed": 0, "trunk": None, "beside": {}}
+(folder / "report.json").write_text(json.dumps({**report, "about": {}, "versions": {}}))
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Makes a run whose recipe file holds some text."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def made(name, seed, text):
+        recipe = tmp_path / f"{name}-{seed}.yaml"
+        recipe.write_text(text)
+        return Run(name, seed, tmp_path / "script.py", recipe, recipe.with_suffix(""))
+
+    return made
+
+
+def calls(run):
+    return run.recipe.with_suffix(".calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, jobs, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    runs = [run("one", 0, "a"), run("two", 0, "bad"), run("three", 0, "abc")]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"1 of 3 runs failed.\n\ntwo-0 ended with code 1.*ends:\nIt is bad."):
+            execute(runs, jobs=jobs)
+    assert [len(calls(one)) for one in runs] == [1, 2, 1]
+    assert calls(runs[0]) == [f"--resume auto --overwrite false threads {4 // jobs}"]
+    assert [line["run"] for line in results(runs)] == ["one", "three"]
+
+
+def test_the_table_shows_means_and_deviations(run):
+    runs = [run("one", 0, "a"), run("one", 1, "abcd"), run("two", 0, "ab")]
+    execute(runs, jobs=1)
+    found = list(results(runs))
+    assert found[1] == {"run": "one", "seed": 1, "sst": 0.4, "score": 0.4, "minutes": 0.5}
+    one, two = table(found).splitlines()[2:]
+    assert f"{mean([0.1, 0.4]):.3f} ± {stdev([0.1, 0.4]):.3f}" in one
+    assert [cell.strip() for cell in two.split("|")[1:-1]] == ["two", "0", "0.200", "0.200", "0.5"]
+    assert math.isclose(found[2]["score"], 0.2)
+
+
+def study(tmp_path, *words, **sections):
+    (tmp_path / "base.yaml").write_text("schedule: {class: Annealed, end: 0.5}\nmodel: {dropout: 0.3}\n")
+    given = {"recipe": str(tmp_path / "base.yaml"), "output_dir": str(tmp_path / "out"), **sections}
+    (tmp_path / "study.yaml").write_text(json.dumps(given))
+    return read_recipe(ReproduceRecipe, ["--config", str(tmp_path / "study.yaml"), *words])
+
+
+def test_each_run_has_a_recipe_that_its_script_reads(tmp_path):
+    runs = {
+        "plain": {},
+        "cycle": {"settings": {"schedule": {"class": "Cycle"}, "model": {"dropout": 0.2, "pooling": "cls"}}},
+        "first": {"script": "pretrain"},
+    }
+    words = ["--seeds", "3,4", "--data_dir", "rows", "--trunk", "bert", "--settings.model.dropout", "0.1"]
+    made = study(tmp_path, *words, runs=runs).build(tmp_path / "recipes")
+    assert [(run.name, run.seed) for run in made] == [(name, seed) for seed in (3, 4) for name in runs]
+    assert {run.script.name for run in made if run.name == "first"} == {"pretrain.py"}
+    plain, cycle = (read_recipe(TrainRecipe, ["--config", str(run.recipe)]) for run in made[3:5])
+    assert plain.schedule == {"class": "Annealed", "end": 0.5}
+    assert cycle.schedule == {"class": "Cycle"}
+    assert plain.data.source == cycle.data.source == {"class": "Course", "data_dir": "rows"}
+    assert (plain.model.trunk, plain.model.dropout, plain.model.pooling) == ("bert", 0.1, "mean")
+    assert (cycle.model.trunk, cycle.model.dropout, cycle.model.pooling) == ("bert", 0.2, "cls")
+    assert (plain.seed, plain.output_dir) == (4, str(made[3].folder))
+    assert [run.name for run in study(tmp_path, "--only", "cycle", "--seeds", "0", runs=runs).build(tmp_path)] == [
+        "cycle"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--only", "plan"], "only: There is no run 'plan'."),
+        (["--jobs", "0"], "jobs must be 1 or more."),
+        (["--seeds", "[]"], "seeds is empty."),
+        (["--recipe", "none.yaml"], "There is no recipe none.yaml."),
+    ],
+)
+def test_faults_are_named(tmp_path, words, fault):
+    with pytest.raises(ValueError, match=fault):
+        study(tmp_path, *words, runs={"plain": {}})
+
+
+def test_the_studies_that_come_with_the_package_can_be_read(pytestconfig, monkeypatch, tmp_path):
+    monkeypatch.chdir(pytestconfig.rootpath)
+    files = sorted((pytestconfig.rootpath / "recipes" / "configs" / "tables").glob("*.yaml"))
+    assert files
+    for file in files:
+        words = ["--config", str(file), "--output_dir", str(tmp_path), "--data_dir", "rows", "--trunk", "bert"]
+        for run in read_recipe(ReproduceRecipe, words).build(pytestconfig.rootpath / "recipes"):
+            read_recipe(TrainRecipe, ["--config", str(run.recipe)])
