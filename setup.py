@@ -7,9 +7,10 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
+DEEPSPEED, LINUX = "deepspeed>=0.19,<0.20", "sys_platform == 'linux'"
 EXTRAS = {
-    "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6", "matplotlib>=3.9"],
-    "deepspeed": ["deepspeed>=0.19,<0.20"],
+    "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6", "matplotlib>=3.9", f"{DEEPSPEED}; {LINUX}"],
+    "deepspeed": [DEEPSPEED],
     "tune": ["optuna>=5,<6"],
     "plots": ["matplotlib>=3.9"],
 }

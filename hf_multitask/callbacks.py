@@ -3,14 +3,14 @@
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import Any
 
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
-__all__ = ["HalveOnRisingLoss"]
+__all__ = ["EpochCallback", "HalveOnRisingLoss"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,3 +79,13 @@ def halve(schedule: LambdaLR) -> None:
     for group in schedule.optimizer.param_groups:
         group["lr"] /= 2
     schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume."""
+
+    def __init__(self, set_epoch: Callable[[int], None]):
+        self.set_epoch = set_epoch
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.set_epoch(int(state.epoch or 0))

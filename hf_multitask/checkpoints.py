@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -62,17 +63,23 @@ class WholeCheckpoints(Trainer):
         """Write what else belongs to a checkpoint, before it is marked as whole."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self._get_output_dir(trial=trial))
+        checkpoint = folder / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.save_beside(checkpoint)
+                mark_whole(checkpoint)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise RuntimeError(
+                f"{checkpoint} could not be written: {error}. Training ends here; make room or give another "
+                f"output_dir. The newest whole checkpoint is {newest_whole(folder) or 'none'}."
+            ) from error
         finally:
             self.args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial))
-            checkpoint = folder / f"checkpoint-{self.state.global_step}"
-            self.save_beside(checkpoint)
-            mark_whole(checkpoint)
             rotate_checkpoints(
                 output_dir=str(folder),
                 save_total_limit=limit,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from .models.construct import unknown
 from .models.objectives import Objective, Prediction, build_objective
 from .report import Report
 
-__all__ = ["Predictor", "evaluate"]
+__all__ = ["InBatches", "Predictor", "evaluate"]
 
 
 class Predictor(Protocol):
@@ -29,6 +30,21 @@ class Predictor(Protocol):
     def tasks(self) -> dict[str, dict[str, Any]]: ...
 
     def predict(self, task: str, first: list[str], second: list[str] | None = None, /) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class InBatches:
+    """A model that predicts with a batch size of its own."""
+
+    model: Any
+    batch_size: int
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        return self.model.tasks
+
+    def predict(self, task: str, first: list[str], second: list[str] | None = None) -> Prediction:
+        return self.model.predict(task, first, second, batch_size=self.batch_size)
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """The gradients of each task in a step, and how they become one: the host of the aggregators."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import combinations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .aggregators import Aggregator
 from .models.modeling_multitask import MultitaskModel
+from .optimizers import owner
 from .schedules import Schedule
 
 __all__ = ["TaskGradients", "misfits"]
@@ -68,7 +69,7 @@ class TaskGradients:
         if list(map(id, named.values())) == list(map(id, self.trained)):
             return
         self.trained = list(named.values())
-        self.own = [parameter for name, parameter in named.items() if is_own(model, name, self.tasks)]
+        self.own = [parameter for name, parameter in named.items() if owner(model, name, self.tasks)]
         mine = set(self.own)
         self.shared = [parameter for parameter in self.trained if parameter not in mine]
         self.width, extra = (sum(map(torch.numel, group)) for group in (self.shared, self.own))
@@ -194,15 +195,6 @@ def views(flat: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     sizes = [parameter.numel() for parameter in parameters]
     pieces = flat[: sum(sizes)].split(sizes)
     return [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
-
-
-def is_own(model: nn.Module, name: str, tasks: Iterable[str]) -> bool:
-    """Whether a parameter belongs to one task: to its head, or to an adapter named after it."""
-    parts = name.split(".")
-    return any(
-        part in tasks and isinstance(model.get_submodule(".".join(parts[:place])), nn.ModuleDict | nn.ParameterDict)
-        for place, part in enumerate(parts)
-    )
 
 
 def misfits(aggregator: Aggregator, schedule: Schedule, tasks: list[str], *, loss: str) -> list[str]:

@@ -55,6 +55,8 @@ class Penalties(TrainerCallback):
         self.model, self.tasks, self.accelerator, self.seed = model, list(tasks), accelerator, seed
         self.followers = [member for member in self.members.values() if isinstance(member, Follower)]
         self.step = 0
+        # Tasks that are in a pass and not in its step.
+        self.idle: Sequence[str] = ()
         self.checkpoint: Path | None = None
         self.found: list[Callable[..., None]] = []
         # Sums of what was logged while training was young; None when it has been judged.
@@ -90,6 +92,8 @@ class Penalties(TrainerCallback):
         factor = member.weight * member.every
         penalties = {name: (found * weights[name]).sum() * factor for name, found in rows.items()}
         for name, penalty in penalties.items():
+            if name in self.idle:
+                continue
             said = partial(self.said, member, replay.batch, name, rows[name].detach())
             # It stands for the steps without one too.
             self.note(f"{member.key}_{name}", penalty, member.every, said)
@@ -227,6 +231,11 @@ def misfits(regularizers: Sequence[Regularizer], model: MultitaskModel, accelera
             found.append(
                 f"{member.name} repeats the model's own dropout, and what torch_compile makes of the model draws in "
                 "another way. Set the regularizer's dropout to off, or torch_compile to false."
+            )
+        if member.climbs and accelerator.distributed_type == DistributedType.FSDP:
+            found.append(
+                f"{member.name} goes backwards within the model's pass forward, and FSDP puts the weights away after "
+                "every pass backwards. Launch with plain DDP or with ZeRO-1, 2 or 3, or leave it out."
             )
         if isinstance(member, Follower) and splits_weights(accelerator):
             found.append(

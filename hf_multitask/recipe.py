@@ -14,6 +14,7 @@ import yaml
 
 from .given import Given, joined, overlay
 from .help import help_text
+from .interruptions import Interrupted
 from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
 
@@ -21,6 +22,8 @@ __all__ = ["RecipeError", "read_recipe", "run", "write_layer", "write_recipe"]
 
 R = TypeVar("R")
 WIDTH = 100
+STOPPED = 143
+"""The exit code of a run that was told to stop, as shells know it."""
 HERE = "command line"
 
 PLAIN = [f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")]
@@ -88,7 +91,7 @@ def run(main: Callable[[list[str]], object]) -> int:
         if rank == 0 or not isinstance(error, ValueError):
             print(f"[rank {rank}] {error}" if rank else error, file=sys.stderr)
         tell_launcher(error)
-        return 1
+        return STOPPED if isinstance(error, Interrupted) else 1
     return 0
 
 

@@ -1,8 +1,8 @@
 """`transformers.Trainer` for steps that hold several tasks."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,32 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from .aggregators import Aggregator
 from .arguments import MultitaskTrainingArguments
-from .callbacks import HalveOnRisingLoss
+from .backends import backend_of, prepare
+from .callbacks import EpochCallback, HalveOnRisingLoss
 from .checkpoints import WholeCheckpoints, newest_whole
 from .curves import Curves, NotFinite
 from .data.encoded import Collator, EncodedTask, StepDataset, encode_task, split_by_task
 from .data.sampler import MultitaskSampler
-from .evaluator import evaluate
+from .evaluator import InBatches, evaluate
 from .gradients import TaskGradients, misfits
+from .interruptions import Interrupted, StopOnSignal
 from .models.construct import unknown
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
-from .models.objectives import Prediction
+from .optimizers import SparingAdamW, WholeState, groups
+from .origins import Origin
 from .penalties import Penalties
 from .regularizers import Regularizer
 from .report import Report
 from .schedules import RoundRobin, Schedule
 
-__all__ = ["MultitaskTrainer", "NotFinite"]
+__all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
+
+logger = logging.getLogger(__name__)
 
 
 class MultitaskTrainer(WholeCheckpoints):
@@ -95,12 +101,18 @@ class MultitaskTrainer(WholeCheckpoints):
             callbacks=callbacks,
             **options,
         )
-        self.add_callback(EpochCallback(self))
+        prepare(self.accelerator, optim=OptimizerNames(args.optim).value)
+        if backend_of(self.accelerator) == "FSDP" and args.optim.startswith("adamw_torch"):
+            self.add_callback(WholeState())
+        self.add_callback(EpochCallback(lambda epoch: self.sampler.set_epoch(epoch)))
+        self.stopper = StopOnSignal(self.accelerator)
+        self.add_callback(self.stopper)
         # The model gives means over rows; Trainer divides them by the accumulation steps.
         self.loss_is_scaled_for_ga = False
         self.penalties = Penalties(regularizers, model, tasks=self.names, accelerator=self.accelerator, seed=args.seed)
         self.add_callback(self.penalties)
         self.curves = Curves([*(f"loss_{name}" for name in self.names), *self.penalties.curves])
+        self.sparing: SparingAdamW | None = None
         self.gradients: TaskGradients | None = None
         if aggregator is not None:
             self.gradients = TaskGradients(
@@ -117,9 +129,11 @@ class MultitaskTrainer(WholeCheckpoints):
             world=args.world_size,
             accumulation=args.gradient_accumulation_steps,
             seed=args.seed if args.data_seed is None else args.data_seed,
+            fill=self.is_deepspeed_enabled,
         )
         steps = self.sampler.steps
         self.sampler.epochs = math.ceil(args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs)
+        self.sampler.last = args.max_steps if args.max_steps > 0 else None
         loader = DataLoader(
             StepDataset(self.encoded),
             batch_sampler=self.sampler,
@@ -130,6 +144,15 @@ class MultitaskTrainer(WholeCheckpoints):
             prefetch_factor=args.dataloader_prefetch_factor,
         )
         return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW, as the arguments say; under DeepSpeed one that leaves idle tasks alone there too."""
+        if self.is_deepspeed_enabled and self.optimizer is None:
+            decays = self.get_decay_parameter_names(self.model)
+            _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.sparing = SparingAdamW(groups(self.model, decays, self.args.weight_decay), **options)
+            self.optimizer = self.sparing
+        return super().create_optimizer(model)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         return self.sampler.rows_in_epoch()
@@ -152,13 +175,18 @@ class MultitaskTrainer(WholeCheckpoints):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        inputs = dict(inputs)
+        idle = self.penalties.idle = inputs.pop("idle", [])
+        if self.sparing is not None:
+            self.sparing.idle = idle
         output = model(**inputs, regularize=self.penalties if self.penalties.due else None)
-        self.record(output["losses"])
         losses = dict(output["losses"])
+        self.record({name: loss for name, loss in losses.items() if name not in idle})
         for name, penalty in output.get("penalties", {}).items():
             losses[name] = losses[name] + penalty
+        # Those of idle tasks are zero, and keep every task's parameters in the graph.
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
-        loss = loss / len(losses) if self.args.loss == "mean" else loss
+        loss = loss / (len(losses) - len(idle)) if self.args.loss == "mean" else loss
         return (loss, output) if return_outputs else loss
 
     def record(self, losses: Mapping[str, Tensor]) -> None:
@@ -222,10 +250,30 @@ class MultitaskTrainer(WholeCheckpoints):
             if found is None:
                 raise ValueError(f"No whole checkpoint in {self.args.output_dir}. Start without resuming.")
             resume_from_checkpoint = str(found)
+        if resume_from_checkpoint:
+            changes = self.origin.check(Path(resume_from_checkpoint), self.model.config)
+            if changes and self.accelerator.is_main_process:
+                logger.warning(" ".join(changes))
         if self.gradients:
             self.gradients.forget()
         self.penalties.start(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **options)
+        try:
+            trained = super().train(resume_from_checkpoint, *args, **options)
+        finally:
+            self.stopper.release()
+        if self.stopper.stopped:
+            raise Interrupted(
+                f"Told to stop, after step {self.state.global_step}. `--resume auto` goes on from "
+                f"{newest_whole(self.args.output_dir)}."
+            )
+        return trained
+
+    @property
+    def origin(self) -> Origin:
+        """What a checkpoint of this run depends on."""
+        rows = {name: len(task) for name, task in self.encoded.items()}
+        batch = self.args.per_device_train_batch_size
+        return Origin.of(self.model, self.schedule, rows=rows, batch=batch, accelerator=self.accelerator)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
@@ -246,28 +294,4 @@ class MultitaskTrainer(WholeCheckpoints):
 
     def save_beside(self, checkpoint: Path) -> None:
         self.penalties.save(checkpoint)
-
-
-@dataclass(frozen=True)
-class InBatches:
-    """A model that predicts with a batch size of its own."""
-
-    model: MultitaskModel
-    batch_size: int
-
-    @property
-    def tasks(self) -> dict[str, dict[str, Any]]:
-        return self.model.tasks
-
-    def predict(self, task: str, first: list[str], second: list[str] | None = None) -> Prediction:
-        return self.model.predict(task, first, second, batch_size=self.batch_size)
-
-
-class EpochCallback(TrainerCallback):
-    """Tell the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume."""
-
-    def __init__(self, trainer: MultitaskTrainer):
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.sampler.set_epoch(int(state.epoch or 0))
+        self.origin.save(checkpoint)

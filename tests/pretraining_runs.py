@@ -3,13 +3,14 @@
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from conftest import rows, small, tokenizer
-from training import KillAt, end_of
+from training import SignalAt, end_of
 
 from hf_multitask import STS, MultitaskConfig, MultitaskModel
 from hf_multitask.pretraining.encoder import add_adapter
@@ -79,7 +80,7 @@ def main(path):
         kill, resume = spec.pop("kill_at", None), spec.pop("resume", None)
         trainer = build(**spec)
         if kill is not None:
-            trainer.add_callback(KillAt(kill))
+            trainer.add_callback(SignalAt(signal.SIGKILL, kill))
         end = end_of(trainer, resume=resume)
         if trainer.is_world_process_zero():
             torch.save(end, Path(spec["output_dir"]) / "end.pt")

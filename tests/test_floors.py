@@ -9,8 +9,20 @@ import hf_multitask
 
 PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
-    {"models", "metrics", "schedules", "aggregators", "checkpoints", "report", "given"},
-    {"tasks", "regularizers", "tuners", "schema", "submission", "curves", "callbacks", "studies"},
+    {"models", "metrics", "schedules", "aggregators", "checkpoints", "backends", "report", "given"},
+    {
+        "tasks",
+        "regularizers",
+        "tuners",
+        "schema",
+        "submission",
+        "curves",
+        "callbacks",
+        "studies",
+        "optimizers",
+        "interruptions",
+        "origins",
+    },
     {"data", "gradients", "penalties", "evaluator", "plots", "probe", "selection", "baseline"},
     {"arguments", "trainer", "pretraining", "tuning"},
     {"hub", "recipe", "help", "sections", "pretrain_sections", "study_sections"},

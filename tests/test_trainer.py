@@ -76,6 +76,15 @@ def test_two_processes_resume_in_a_later_epoch(tmp_path):
     assert_identical(one, other)
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_resumed_after_its_last_step_it_trains_no_more(accumulation, tmp_path):
+    spec = {"schedule": ROUND, "save_strategy": "steps", "save_steps": 4, "eval_strategy": "no", "max_steps": 10}
+    spec |= {"load_best_model_at_end": False, "gradient_accumulation_steps": accumulation}
+    whole, again = end_of(build(tmp_path, **spec)), build(tmp_path, **spec)
+    assert_identical(whole, end_of(again, resume=True))
+    assert again.state.global_step == 10
+
+
 @pytest.mark.parametrize(("tuner", "frozen"), [(PAL, False), (PAL, True), (LORA, True)])
 def test_with_adapters_two_processes_train_like_one(tuner, frozen, tmp_path):
     spec = {"tuner": tuner, "frozen": frozen, "max_steps": 12}

@@ -88,11 +88,16 @@ class StepDataset(Dataset):
 
 
 class Collator:
-    """Every sentence of every task of a step in one flat list of sequences, as `MultitaskModel.forward` reads it."""
+    """Every sentence of every task of a step in one flat list of sequences, as `MultitaskModel.forward` reads it.
+
+    `idle` names the tasks whose rows are there but not the step's.
+    """
 
     def __call__(self, shares: Sequence[tuple[Share, EncodedTask]]) -> dict[str, Any]:
         parts: list[Encoded] = []
         batch: dict[str, Any] = {"rows": {}, "labels": {}, "weights": {}}
+        if idle := [share.task for share, _ in shares if share.idle]:
+            batch["idle"] = idle
         count = 0
         for share, task in shares:
             parts += [task.sequences(side, share.rows) for side in range(task.sides)]

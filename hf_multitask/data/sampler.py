@@ -12,11 +12,15 @@ __all__ = ["MultitaskSampler", "Share"]
 
 
 class Share(NamedTuple):
-    """Rows of one task that one process reads in one micro-step, and the weight of each row's loss."""
+    """Rows of one task that one process reads in one micro-step, and the weight of each row's loss.
+
+    An idle task is none of the step's: a row of it is there so that every process runs every task.
+    """
 
     task: str
     rows: np.ndarray
     weights: np.ndarray
+    idle: bool = False
 
 
 class MultitaskSampler:
@@ -29,6 +33,8 @@ class MultitaskSampler:
 
     A task's rows come in passes: each is shuffled anew, and its last batch may be short. Batches are made of rows
     of near lengths, among the rows that the epoch would have seen anyway.
+
+    With `fill`, every list of shares also has one row, of weight zero, of each task that its step leaves idle.
 
     Accelerate gives process r every r-th list of shares. It must find no `batch_size` here, or it would merge
     or drop lists.
@@ -45,6 +51,7 @@ class MultitaskSampler:
         seed: int = 0,
         epochs: int = 1,
         window: int = 16,
+        fill: bool = False,
     ):
         if empty := [name for name, rows in lengths.items() if len(rows) == 0]:
             raise ValueError(f"Every task needs training rows. None for: {', '.join(empty)}.")
@@ -52,11 +59,13 @@ class MultitaskSampler:
         self.schedule = schedule
         self.shares = world * accumulation
         self.step_rows = batch_size * self.shares
-        self.seed, self.epochs, self.window = seed, epochs, window
+        self.seed, self.epochs, self.window, self.fill = seed, epochs, window, fill
         self.sizes = {name: len(rows) for name, rows in lengths.items()}
         self.passes = {name: -(-size // self.step_rows) for name, size in self.sizes.items()}
         self.epoch = 0
         self.steps = len(self.plan(0))
+        # The last step of all epochs together, where there is one: a run that is resumed after it has no more to read.
+        self.last: int | None = None
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -66,10 +75,13 @@ class MultitaskSampler:
 
     def __iter__(self) -> Iterator[list[Share]]:
         plan = self.plan(self.epoch)
+        if self.last is not None:
+            plan = plan[: max(self.last - self.epoch * self.steps, 0)]
         batches = {name: iter(self.batches(name)) for name in Counter(name for step in plan for name in step)}
         for step in plan:
             dealt = [self.deal(name, next(batches[name])) for name in step]
-            yield from (list(shares) for shares in zip(*dealt, strict=True))
+            idle = [self.idle(name) for name in self.sizes if self.fill and name not in step]
+            yield from ([*shares, *idle] for shares in zip(*dealt, strict=True))
 
     def plan(self, epoch: int) -> Plan:
         """The tasks of each optimizer step of an epoch."""
@@ -94,6 +106,10 @@ class MultitaskSampler:
             batches += bucket(rows, self.lengths[name], self.step_rows, window=self.window, shuffle=shuffle)
             start, left = start + taken, left - taken
         return batches
+
+    def idle(self, name: str) -> Share:
+        """A row of a task that a step does not train."""
+        return Share(name, np.zeros(1, int), np.zeros(1, np.float32), idle=True)
 
     def deal(self, name: str, rows: np.ndarray) -> list[Share]:
         """A step's rows of a task, dealt out to all processes and micro-steps."""

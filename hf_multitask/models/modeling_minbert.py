@@ -213,7 +213,7 @@ class MinBertPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["Embeddings", "MinBertLayer"]
+    _no_split_modules = ["MinBertLayer"]
     _can_record_outputs = {"hidden_states": MinBertLayer, "attentions": SelfAttention}
     # What BERT checkpoints carry beside the encoder, and the pooler where the model has none.
     _keys_to_ignore_on_load_unexpected = [r"cls\.", r"position_ids$", r"pooler\."]

@@ -86,6 +86,8 @@ class MultitaskModel(PreTrainedModel):
         self.tokenizer_source: dict[str, Any] = {}
         self.loaded_tokenizer: PreTrainedTokenizerBase | None = None
         self.post_init()
+        # Word embeddings are read apart from the trunk, so FSDP must be free to make them a unit of their own.
+        self._no_split_modules = {name for name in self._no_split_modules or () if "Embeddings" not in name}
         self.choose_trained()
 
     @classmethod
@@ -200,6 +202,9 @@ class MultitaskModel(PreTrainedModel):
             add_adapter(self.trunk, name, config)
         self.trunk.set_adapter(list(self.config.tasks))
         self.config.adapters = True
+        # Layers share the projections of PALs, so FSDP must divide them up apart from every layer.
+        shared = {type(module).__name__ for module in self.trunk.modules()} & {"Projection"}
+        self._no_split_modules = {*(self._no_split_modules or ()), *shared}
         self.choose_trained()
 
     def freeze_trunk(self, frozen: bool = True) -> None:

@@ -26,11 +26,12 @@ class Regularizer(ABC):
     whose mean times `weight` joins the task's loss, and by name what else is worth logging of each row. It is applied
     in each `every`-th step with its weight times `every`, to a share of the rows of each task, `fraction`.
 
-    `repeats` says that the scores must come from the very pass that is repeated. `measures` are the names of what
-    else is logged, `levers` what makes the penalty larger.
+    `repeats` says that the scores must come from the very pass that is repeated, `climbs` that it goes backwards within
+    the model's pass forward. `measures` are the names of what else is logged, `levers` what makes the penalty larger.
     """
 
     repeats = False
+    climbs = False
     measures: tuple[str, ...] = ()
     levers = "weight"
 

@@ -57,6 +57,7 @@ class Smart(Regularizer):
     (torch.Size([1]), ['ratio', 'cosine'])
     """
 
+    climbs = True
     measures = ("ratio", "cosine")
     levers = "weight or epsilon"
 

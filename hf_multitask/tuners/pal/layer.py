@@ -1,7 +1,7 @@
 """The attention that runs beside a layer, and the tuner layer that adds it inside the layer's last LayerNorm."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,10 @@ MERGING = (
 )
 
 
+class Projection(nn.Linear):
+    """A Linear that several layers may share, which FSDP must therefore divide up apart from all of them."""
+
+
 class Pal(nn.Module):
     """TS(h) = V_D SA(V_E h): one task's attention beside one layer (Stickland & Murray, 2019, section 3.3).
 
@@ -43,8 +47,8 @@ class Pal(nn.Module):
         # In a tuple, a module is no submodule: what layers share is owned, counted and saved by the first one alone.
         self.owner = () if shared is None else (shared,)
         if shared is None:
-            self.down = nn.Linear(hidden_size, config.width)
-            self.up = nn.Linear(config.width, hidden_size)
+            self.down = Projection(hidden_size, config.width)
+            self.up = Projection(config.width, hidden_size)
         self.qkv = nn.Linear(config.width, 3 * config.width) if config.attention else None
         self.activation = nn.Identity() if config.activation is None else ACT2FN[config.activation]
         self.initialise(std=config.init_std, zero=config.init_weights)
@@ -204,7 +208,8 @@ def share(layout: Layout, hidden: Tensor, attention_config: Any) -> Shares:
     for row, name in enumerate(names):
         groups.setdefault(name, []).append(row)
     if len(groups) == 1:
-        return Shares(None, [(names[0], hidden.shape[0], layout)])
+        # A copy: what holds itself, FSDP cannot walk through.
+        return Shares(None, [(names[0], hidden.shape[0], replace(layout))])
     rows = [row for group in groups.values() for row in group]
     order = None if rows == list(range(count)) else torch.tensor(rows, device=hidden.device)
     indices = torch.tensor(rows, device=hidden.device).split([len(group) for group in groups.values()])

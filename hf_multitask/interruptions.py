@@ -1,0 +1,54 @@
+"""A machine that is about to be taken away: a last checkpoint, and an end."""
+
+import signal
+import threading
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import TrainerCallback
+
+__all__ = ["Interrupted", "StopOnSignal"]
+
+EVERY = 10
+"""How often processes ask each other whether one of them was told to stop: asking waits for the slowest."""
+
+
+class Interrupted(RuntimeError):
+    """Training was told to stop, and has saved a checkpoint."""
+
+
+class StopOnSignal(TrainerCallback):
+    """After SIGTERM, by which clusters announce that they take a machine away, saves a checkpoint and ends training.
+
+    Several processes stop after the same step, whichever of them was told.
+    """
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator = accelerator
+        self.told = self.stopped = False
+        self.before: Any = None
+
+    def hear(self, number: int, frame: Any) -> None:
+        self.told = True
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.told = self.stopped = False
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, self.hear)
+
+    def release(self) -> None:
+        """Leave the signal to whom it was before."""
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+            self.before = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.accelerator.num_processes == 1:
+            self.stopped = self.told
+        elif state.global_step % EVERY == 0:
+            told = torch.tensor([self.told], dtype=torch.float, device=self.accelerator.device)
+            self.stopped = bool(self.accelerator.reduce(told, "sum").item())
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False

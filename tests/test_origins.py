@@ -1,0 +1,68 @@
+import re
+
+import pytest
+from training import build, end_of, ends
+
+from hf_multitask.checkpoints import newest_whole
+
+PAL = {"class": "Pal", "width": 12, "heads": 3}
+SPEC = {"schedule": {"class": "Cycle"}, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+SPEC |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_total_limit": None}
+
+
+def left(folder, **options):
+    """A checkpoint of a run."""
+    build(folder, **{**SPEC, **options}).train()
+    return str(folder / "checkpoint-2")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        ({}, {"tasks": ["sst", "qqp"]}, "Its tasks are qqp, sst, sts, and here they are qqp, sst."),
+        ({}, {"heads": {"qqp": "MLP"}}, 'The head of qqp is {"class": "Linear"} there, and {"class": "MLP"} here.'),
+        ({}, {"layers": 1}, "num_hidden_layers of its trunk is 2, and 1 here."),
+        ({}, {"tuner": PAL}, "The model that left it had no adapters, and this one has some."),
+        ({"tuner": PAL}, {}, "The model that left it had adapters, and this one has none."),
+        ({"tuner": PAL}, {"tuner": {**PAL, "width": 9}}, "width of its adapters is 12, and 9 here."),
+    ],
+)
+def test_what_cannot_go_on_is_refused_with_the_difference(then, now, said, tmp_path):
+    checkpoint = left(tmp_path / "then", **then)
+    with pytest.raises(ValueError, match=r"cannot go on from .*checkpoint-2\. " + re.escape(said)):
+        build(tmp_path / "now", **{**SPEC, **now}).train(resume_from_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"schedule": {"class": "RoundRobin"}}, '{"class": "Cycle"}, and {"class": "RoundRobin"} now.'),
+        ({"per_device_train_batch_size": 4}, "The rows of a task in a step were 8, and 4 now."),
+        ({"limit": 10}, "The training rows were "),
+    ],
+)
+def test_what_can_go_on_does_and_the_difference_is_said(now, said, tmp_path, caplog):
+    checkpoint = left(tmp_path / "then")
+    trainer = build(tmp_path / "now", **{**SPEC, **now})
+    trainer.train(resume_from_checkpoint=checkpoint)
+    assert trainer.state.global_step == 4
+    (message,) = [record.message for record in caplog.records if "goes on from the same weights" in record.message]
+    assert said in message
+
+
+def test_the_same_run_has_nothing_to_say(tmp_path, caplog):
+    checkpoint = left(tmp_path / "then", tuner=PAL)
+    build(tmp_path / "now", **SPEC, tuner=PAL).train(resume_from_checkpoint=checkpoint)
+    assert "goes on" not in caplog.text
+
+
+@pytest.mark.distributed
+def test_two_processes_go_on_where_one_stopped_and_the_other_way_round(tmp_path):
+    one, two = ({**SPEC, "per_device_train_batch_size": n} for n in (8, 4))
+    whole = end_of(build(tmp_path / "one", **one))
+    at_two = {**two, "output_dir": str(tmp_path / "two"), "resume": str(tmp_path / "one" / "checkpoint-2")}
+    (resumed,) = ends(tmp_path, at_two, processes=2)
+    back = end_of(build(tmp_path / "back", **one), resume=str(newest_whole(tmp_path / "two")))
+    for end in (resumed, back):
+        for name, weight in whole["weights"].items():
+            assert weight.sub(end["weights"][name]).abs().max() < 1e-5, name
