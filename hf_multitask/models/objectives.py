@@ -40,16 +40,29 @@ class Objective(ABC):
 
     `loss` maps scores [n, outputs] and labels [n] to one loss a row, so that rows can carry weights. `divergence` says
     how far two scores [n, outputs] of the same rows answer differently: zero where they are equal, the same both ways.
+    `answers` are what scores [.., outputs] say, probabilities [.., classes] or numbers [.., 1], which may be averaged;
+    `scores_of` leads from there to scores, and never to infinite ones.
     """
 
     outputs: int
     labels: tuple[str, ...] | None
+
+    @property
+    @abstractmethod
+    def space(self) -> tuple[Any, ...]:
+        """What its labels may be. Objectives of one space answer the same question."""
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
 
     @abstractmethod
     def divergence(self, scores: Tensor, others: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def answers(self, scores: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def scores_of(self, answers: Tensor) -> Tensor: ...
 
     @abstractmethod
     def decode(self, scores: Tensor) -> Prediction: ...
@@ -68,6 +81,10 @@ class Labelled(Objective):
     """An objective whose labels are the ids 0, 1, ... of a fixed list of names."""
 
     labels: tuple[str, ...]
+
+    @property
+    def space(self) -> tuple[Any, ...]:
+        return self.labels
 
     def complaint(self, label: float) -> str | None:
         if label in range(len(self.labels)):
@@ -99,6 +116,12 @@ class Classification(Labelled):
         """KL(p, q) + KL(q, p), which is (p - q) (log p - log q), where both normalisations cancel."""
         return ((scores.softmax(-1) - others.softmax(-1)) * (scores - others)).sum(-1)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return scores.softmax(-1)
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        return finite_log(answers)
+
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, scores.argmax(-1), scores.softmax(-1), self.labels)
 
@@ -123,6 +146,13 @@ class Binary(Labelled):
         """KL(p, q) + KL(q, p) of the two Bernoulli distributions."""
         return ((scores.sigmoid() - others.sigmoid()) * (scores - others)).squeeze(-1)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return torch.cat([(-scores).sigmoid(), scores.sigmoid()], dim=-1)
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        no, yes = finite_log(answers).split(1, dim=-1)
+        return yes - no
+
     def decode(self, scores: Tensor) -> Prediction:
         chance = scores.squeeze(-1).sigmoid()
         return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
@@ -139,6 +169,10 @@ class Ranged(Objective):
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"{type(self).__name__} needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    @property
+    def space(self) -> tuple[Any, ...]:
+        return float(self.low), float(self.high)
 
     def predicted(self, scores: Tensor) -> Tensor:
         """What the objective compares with labels, from scores [n, 1]."""
@@ -168,6 +202,15 @@ class Regression(Ranged):
         scores = super().predicted(scores)
         return self.low + (self.high - self.low) * scores.sigmoid() if self.bounded else scores
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return self.predicted(scores)[..., None]
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        if not self.bounded:
+            return answers
+        share = (answers - self.low) / (self.high - self.low)
+        return finite_log(share) - finite_log(1 - share)
+
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.mse_loss(self.predicted(scores), labels.to(scores.dtype), reduction="none")
 
@@ -192,6 +235,12 @@ class CosineEmbedding(Ranged):
         near = (labels.to(scores.dtype) - self.low) / (self.high - self.low)
         return near * (1 - cosine) + (1 - near) * (cosine - self.margin).clamp(min=0)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * scores
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        return (answers - self.low) / (self.high - self.low)
+
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, self.low + (self.high - self.low) * scores.squeeze(-1).clamp(0, 1))
 
@@ -202,6 +251,10 @@ OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, C
 def build_objective(spec: dict[str, Any]) -> Objective:
     """The objective that a description such as `{"class": "Regression", "low": 0, "high": 5}` names."""
     return construct("objective", OBJECTIVES, spec)
+
+
+def finite_log(shares: Tensor) -> Tensor:
+    return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()
 
 
 def checked_names(labels: Sequence[str], *, at_least: int) -> tuple[str, ...]:
