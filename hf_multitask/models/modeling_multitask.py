@@ -335,7 +335,7 @@ class MultitaskModel(PreTrainedModel):
             batch["rows"] = {task: batch["rows"]}
             scores[chosen] = self(**batch).scores[task].float().cpu()
         self.train(training)
-        return scores
+        return scores / self.config.temperatures.get(task, 1.0)
 
     def to_sentence_transformer(self, task: str | None = None) -> Any:
         """A `SentenceTransformer` with this model's pooled rows, stock parts only; `task` where it has adapters."""

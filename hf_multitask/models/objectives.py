@@ -1,7 +1,7 @@
 """What a task is trained towards: the loss of each row, and how scores become answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .construct import construct
+from .construct import construct, unknown
 
 __all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
 
@@ -251,6 +251,17 @@ OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, C
 def build_objective(spec: dict[str, Any]) -> Objective:
     """The objective that a description such as `{"class": "Regression", "low": 0, "high": 5}` names."""
     return construct("objective", OBJECTIVES, spec)
+
+
+def temperature_faults(temperatures: Mapping[str, float], tasks: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the temperatures that divide the scores of tasks before they are decoded."""
+    faults = [unknown("task of temperatures", name, tasks) for name in temperatures if name not in tasks]
+    for name, value in temperatures.items():
+        if not value > 0:
+            faults.append(f"temperatures.{name} must be above zero. Got {value:g}.")
+        if name in tasks and build_objective(tasks[name]["objective"]).labels is None:
+            faults.append(f"temperatures.{name}: a task with numbers has none.")
+    return faults
 
 
 def finite_log(shares: Tensor) -> Tensor:
