@@ -94,7 +94,7 @@ class Labelled(Objective):
 
 @dataclass(frozen=True)
 class Classification(Labelled):
-    """Cross-entropy over classes; scores [n, classes].
+    """Cross-entropy over classes; scores [n, classes], labels [n], or [n, classes] where they are probabilities.
 
     >>> Classification(["bad", "fair", "good"]).decode(torch.tensor([[0.0, 0.0, 4.0]])).values
     tensor([2])
@@ -110,7 +110,7 @@ class Classification(Labelled):
         return len(self.labels)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(scores, labels.long(), reduction="none")
+        return F.cross_entropy(scores, labels.long() if labels.dim() == 1 else labels.to(scores), reduction="none")
 
     def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
         """KL(p, q) + KL(q, p), which is (p - q) (log p - log q), where both normalisations cancel."""
@@ -128,7 +128,7 @@ class Classification(Labelled):
 
 @dataclass(frozen=True)
 class Binary(Labelled):
-    """Binary cross-entropy on one logit; scores [n, 1], label 1 is the second name."""
+    """Binary cross-entropy on one logit; scores [n, 1], label 1 is the second name, .5 is either."""
 
     labels: tuple[str, ...] = ("no", "yes")
     outputs = 1
