@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 EXTRAS = {
-    "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6", "matplotlib>=3.9"],
+    "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6", "matplotlib>=3.9", "optuna>=5,<6"],
     "deepspeed": ["deepspeed>=0.19,<0.20"],
     "tune": ["optuna>=5,<6"],
     "plots": ["matplotlib>=3.9"],
