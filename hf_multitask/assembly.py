@@ -16,6 +16,7 @@ from .data.vocabulary import train_tokenizer
 from .models.configuration_minbert import MinBertConfig
 from .models.configuration_multitask import MultitaskConfig
 from .models.construct import construct
+from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_multitask import MultitaskModel
 from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
@@ -106,13 +107,13 @@ def plain_model(
     return model
 
 
-def load_model(path: str, *, revision: str = "main") -> MultitaskModel:
-    """A trained model from a folder or the Hub."""
+def load_model(path: str, *, revision: str = "main") -> MultitaskModel | EnsembleModel:
+    """A trained model or an ensemble from a folder or the Hub."""
     try:
         model = AutoModel.from_pretrained(path, revision=revision)
     except OSError as error:
         raise ValueError(absent("model", path)) from error
-    if not isinstance(model, MultitaskModel):
+    if not isinstance(model, MultitaskModel | EnsembleModel):
         raise ValueError(f"{path} holds a '{model.config.model_type}', not a multitask model. Train one on it first.")
     return model
 

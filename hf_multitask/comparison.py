@@ -43,10 +43,11 @@ def gains(
     """
     found, whole, wholes = {}, 0.0, np.zeros(resamples)
     among = [name for name in pairs if name in counted] or list(pairs)
-    for name, pair in pairs.items():
+    for place, (name, pair) in enumerate(pairs.items()):
         metric = named(pair.metric)
         measured = [metric.measure(each, pair.labels, classes=pair.classes) for each in (pair.ours, pair.theirs)]
-        ours, theirs = (resampled(pair, each, resamples=resamples, seed=seed) for each in (pair.ours, pair.theirs))
+        # Tasks are drawn apart, and both predictions of a task together.
+        ours, theirs = (resampled(pair, each, resamples, [seed, place]) for each in (pair.ours, pair.theirs))
         found[name] = judged(measured[0] - measured[1], ours - theirs)
         if name in among:
             # A metric's scale is straight, so that differences keep their meaning on it.
@@ -56,7 +57,7 @@ def gains(
     return {**found, "score": judged(whole, wholes)}
 
 
-def resampled(pair: Pair, predictions: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequence[int]) -> np.ndarray:
     """The metric of each resample [resamples], drawn by the seed alone."""
     of_rows = named(pair.metric).resampled(predictions, pair.labels, classes=pair.classes)
     draw, n = np.random.default_rng(seed), len(pair.labels)
