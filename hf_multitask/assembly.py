@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from .models.configuration_multitask import MultitaskConfig
 from .models.construct import construct
 from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_multitask import MultitaskModel
+from .recipe import read_recipe, write_recipe
 from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
 from .tuners.methods import build_tuner
 
-__all__ = ["build_model", "claim_folder", "load_model", "load_rows", "move_model"]
+__all__ = ["build_model", "claim_folder", "join_folder", "load_model", "load_rows", "move_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,18 @@ def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     # Without its report a folder does not look finished, whatever else an earlier run left in it.
     for name in ("report.json", "report.md", "config.json"):
         (folder / name).unlink(missing_ok=True)
+
+
+def join_folder(folder: Path, recipe: Any, *, free: Iterable[str] = ()) -> None:
+    """Begin work that many processes share, or take part in it; they may differ in the settings that are `free`."""
+    files = {file.name for file in folder.iterdir() if not file.name.startswith(".")} if folder.is_dir() else set()
+    if files and "recipe.yaml" not in files:
+        raise ValueError(f"{folder} holds other files. Give another output_dir.")
+    if not files:
+        write_recipe(recipe, folder)
+    there = asdict(read_recipe(type(recipe), ["--config", str(folder / "recipe.yaml")]))
+    if other := [name for name, value in asdict(recipe).items() if name not in free and value != there[name]]:
+        raise ValueError(f"{folder} was begun with another {other[0]}. Give another output_dir.")
 
 
 def move_model(aside: Path, folder: Path) -> None:
