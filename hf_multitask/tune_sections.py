@@ -1,4 +1,4 @@
-"""The recipe of a study: a recipe of train.py, and which of its settings are searched."""
+"""The recipe of a search: a recipe of train.py, and which of its settings are searched."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,23 +17,23 @@ class TuneRecipe(TrainRecipe):
     """Search the settings of train.py for the best score on dev.
 
     Every setting of train.py may stand here, and any of them in `search` by its dotted name. The same command in
-    several processes, on several machines with one folder, works on one study; given again, it goes on.
+    several processes, on several machines with one folder, works on one search; given again, it goes on.
 
     Examples:
       python recipes/tune.py --search '{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}}'
       python recipes/tune.py --config recipes/configs/real.yaml --config mine.yaml --data_dir data --trials 30
     """
 
-    output_dir: str = field(default="outputs/tune", metadata={"help": "Folder of the study and its best recipe"})
+    output_dir: str = field(default="outputs/tune", metadata={"help": "Folder of the trials and the best recipe"})
     overwrite: bool = field(default=False, metadata={"help": "The best recipe may write over an earlier run"})
     search: dict[str, Dimension] = field(
         default_factory=dict,
         metadata={"help": "{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}, model.dropout: {choices: ..}}"},
     )
-    trials: int = field(default=20, metadata={"help": "How many trials the study is to have, by all processes"})
+    trials: int = field(default=20, metadata={"help": "How many trials the search is to have, by all processes"})
     prune: bool = field(default=True, metadata={"help": "End a trial that others were better than by then"})
-    study: str = field(
-        default="study.db", metadata={"help": "A file in output_dir: .db or .log; or the URL of a database"}
+    storage: str = field(
+        default="trials.db", metadata={"help": "A file in output_dir: .db or .log; or the URL of a database"}
     )
 
     def __post_init__(self) -> None:
@@ -47,9 +47,9 @@ class TuneRecipe(TrainRecipe):
         if self.trials < 1:
             faults.append(f"trials must be 1 or more. Got {self.trials}.")
         if self.resume:
-            faults.append("resume is for one training. A study goes on when the same command is given again.")
-        if "://" not in self.study and not self.study.endswith((".db", ".log")):
-            faults.append(f"study is a file that ends in .db or .log, or a URL. Got {self.study!r}.")
+            faults.append("resume is for one training. A search goes on when the same command is given again.")
+        if "://" not in self.storage and not self.storage.endswith((".db", ".log")):
+            faults.append(f"storage is a file that ends in .db or .log, or a URL. Got {self.storage!r}.")
         if not faults:
             for name, dimension in self.search.items():
                 found = [fault for edge in dimension.edges() for fault in self.faults_of({name: edge})]
@@ -59,8 +59,8 @@ class TuneRecipe(TrainRecipe):
 
     @property
     def place(self) -> str:
-        """Where the study is kept."""
-        return self.study if "://" in self.study else str(Path(self.output_dir, self.study))
+        """Where the trials are kept."""
+        return self.storage if "://" in self.storage else str(Path(self.output_dir, self.storage))
 
     def whole(self, name: str) -> bool:
         """Whether a searched setting takes whole numbers alone."""

@@ -1,4 +1,4 @@
-"""Studies: Optuna over trainings, by as many processes as there are."""
+"""Searches over trainings by Optuna, which as many processes as there are may share."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Search the settings of train.py, and leave the best recipe for it; the same command again works on the same study."""
+"""Search settings of train.py, and leave the best recipe for it; the same command again takes part in the search."""
 
 import gc
 import sys

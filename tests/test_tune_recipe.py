@@ -26,12 +26,12 @@ def words(tmp_path):
     return ["--config", tmp_path / "search.yaml", "--output_dir", tmp_path / "out"]
 
 
-def test_a_study_ends_with_a_recipe_that_trains(words, tmp_path):
+def test_a_search_ends_with_a_recipe_that_trains(words, tmp_path):
     code, out, err = call(TUNE, *words, "--trials", 2)
     assert code == 0, err
     assert "Trials: 2 complete" in out
     files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"best.yaml", "report.json", "report.md", "history.png", "slice.png", "study.db"} <= files
+    assert {"best.yaml", "report.json", "report.md", "history.png", "slice.png", "trials.db"} <= files
     kept = json.loads((tmp_path / "out" / "report.json").read_text())["trials"]
     code, _, err = call(TRAIN, "--config", tmp_path / "out" / "best.yaml")
     assert code == 0, err
@@ -42,7 +42,7 @@ def test_a_study_ends_with_a_recipe_that_trains(words, tmp_path):
     assert "Trials: 3 complete" in out
 
 
-def test_another_search_is_not_put_into_a_study(words, tmp_path):
+def test_another_search_is_not_put_into_another(words, tmp_path):
     assert call(TUNE, *words, "--trials", 1)[0] == 0
     code, _, err = call(TUNE, *words, "--seed", 5)
     assert code == 1
@@ -55,8 +55,8 @@ def test_another_search_is_not_put_into_a_study(words, tmp_path):
 
 
 @pytest.mark.recipe
-def test_two_workers_share_a_study_and_one_may_be_killed(words, tmp_path):
-    trials, place = 3, f"sqlite:///{tmp_path / 'out' / 'study.db'}"
+def test_two_workers_share_a_search_and_one_may_be_killed(words, tmp_path):
+    trials, place = 3, f"sqlite:///{tmp_path / 'out' / 'trials.db'}"
     command = [sys.executable, ROOT / "recipes" / "tune.py", *words, "--trials", trials]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     workers = []
@@ -64,7 +64,7 @@ def test_two_workers_share_a_study_and_one_may_be_killed(words, tmp_path):
         with (tmp_path / f"{number}.txt").open("w") as said:
             workers.append(subprocess.Popen(list(map(str, command)), env=environment, stdout=said, stderr=said))
     try:
-        while running(tmp_path / "out" / "study.db") < 2:
+        while running(tmp_path / "out" / "trials.db") < 2:
             assert all(worker.poll() is None for worker in workers), (tmp_path / "1.txt").read_text()
         workers[0].send_signal(signal.SIGKILL)
         workers[1].wait(timeout=300)

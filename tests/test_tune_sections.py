@@ -36,9 +36,9 @@ def test_whole_numbers_are_known_by_what_the_setting_takes():
     assert [recipe.whole(name) for name in recipe.search] == [True, False, False, True, False]
 
 
-def test_the_study_lies_in_the_folder_or_in_a_database():
-    assert read(RATE, "--output_dir", "o", "--study", "s.log").place == "o/s.log"
-    assert read(RATE, "--study", "postgresql://host/db").place == "postgresql://host/db"
+def test_the_trials_lie_in_the_folder_or_in_a_database():
+    assert read(RATE, "--output_dir", "o", "--storage", "s.log").place == "o/s.log"
+    assert read(RATE, "--storage", "postgresql://host/db").place == "postgresql://host/db"
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_the_study_lies_in_the_folder_or_in_a_database():
             [],
             ["search.model.pooling: Unknown choice 'men'", "'max'", "'Annealed'"],
         ),
-        (RATE, ["--resume", "auto", "--trials", "0"], ["A study goes on when", "trials must be 1 or more"]),
-        (RATE, ["--study", "study"], ["study is a file that ends in .db or .log, or a URL. Got 'study'."]),
+        (RATE, ["--resume", "auto", "--trials", "0"], ["A search goes on when", "trials must be 1 or more"]),
+        (RATE, ["--storage", "study"], ["storage is a file that ends in .db or .log, or a URL. Got 'study'."]),
         ("{}", ["--early_stopping", "0"], ["early_stopping must be 1 or more", "search is empty"]),
     ],
 )
