@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 EXTRAS = {
     "test": ["pytest>=8", "ruff>=0.12", "mypy>=1.15", "types-PyYAML>=6", "matplotlib>=3.9", "optuna>=5,<6"],
     "deepspeed": ["deepspeed>=0.19,<0.20"],
-    "tune": ["optuna>=5,<6"],
+    "tune": ["optuna>=5,<6", "filelock>=3"],
     "plots": ["matplotlib>=3.9"],
 }
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .arguments import MultitaskTrainingArguments
 from .given import Given, nested, overlay
 from .schema import Reader, RecipeError
 from .sections import TrainRecipe
@@ -56,6 +57,12 @@ class TuneRecipe(TrainRecipe):
                 faults += dict.fromkeys(f"search.{fault}" for fault in found)
         if faults:
             raise RecipeError(faults)
+
+    def arguments(self) -> MultitaskTrainingArguments:
+        arguments = super().arguments()
+        if arguments.world_size > 1:
+            raise RecipeError(["A worker of tune.py is one process. Start several by themselves, not by a launcher."])
+        return arguments
 
     @property
     def place(self) -> str:

@@ -32,9 +32,11 @@ def main(argv):
     how: Any = {"calibrated": recipe.calibrate, "seed": recipe.seed}
     splits = ("train", "dev") if student else ("dev",)
     tasks = [Task.from_description(name, task) for name, task in ensemble.tasks.items()]
+    own = {}
     if student:
         tasks = [section.build() for section in student.tasks if ensemble.config.known(section.name)]
-    rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed)
+        own = {section.name: section.data for section in student.tasks if section.data}
+    rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:
         taken = soft_rows(ensemble, rows["train"], trust=recipe.trust, **asking)

@@ -64,6 +64,12 @@ def test_what_was_said_once_is_not_asked_again(folders, data, tmp_path, monkeypa
     assert again["sst"].seconds == first["sst"].seconds[::-1]
     collect(EnsembleModel.from_members(folders), {"sst": data["sst"].select(range(9))}, cache=cache)
     assert len(asked) == 5
+    turned = data["qqp"].rename_columns({"first": "second", "second": "first"})
+    alike = data["qqp"].remove_columns("second").add_column("second", turned["second"][:])
+    for pairs in (turned, alike):
+        collect(EnsembleModel.from_members(folders), {"qqp": pairs}, cache=cache)
+    assert asked[5:] == ["qqp", "qqp"]
+    del asked[5:]
     model = MultitaskModel.from_pretrained(folders[0])
     model.heads["sst"].out.bias.data += 1
     model.save_pretrained(folders[0])
