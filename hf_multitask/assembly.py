@@ -19,7 +19,7 @@ from .models.configuration_multitask import MultitaskConfig
 from .models.construct import construct
 from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_multitask import MultitaskModel
-from .recipe import read_recipe, write_recipe
+from .recipe import RecipeError, read_recipe, write_recipe
 from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
 from .tuners.methods import build_tuner
@@ -155,7 +155,10 @@ def join_folder(folder: Path, recipe: Any, *, free: Iterable[str] = ()) -> None:
         raise ValueError(f"{folder} holds other files. Give another output_dir.")
     if not files:
         write_recipe(recipe, folder)
-    there = asdict(read_recipe(type(recipe), ["--config", str(folder / "recipe.yaml")]))
+    try:
+        there = asdict(read_recipe(type(recipe), ["--config", str(folder / "recipe.yaml")]))
+    except RecipeError as error:
+        raise ValueError(f"{folder} holds what another recipe made. Give another output_dir.") from error
     if other := [name for name, value in asdict(recipe).items() if name not in free and value != there[name]]:
         raise ValueError(f"{folder} was begun with another {other[0]}. Give another output_dir.")
 

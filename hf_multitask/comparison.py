@@ -31,7 +31,9 @@ class Gain(NamedTuple):
         return {"gain": self.gain, "ci95": list(self.ci95), "doubt": self.doubt}
 
     def __str__(self) -> str:
-        return f"{self.gain:+.4f} ({self.ci95[0]:+.4f} to {self.ci95[1]:+.4f})"
+        # Adding zero makes a positive one of a negative one.
+        gain, low, high = (round(value, 4) + 0.0 for value in (self.gain, *self.ci95))
+        return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def gains(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from .ballots import Ballot
@@ -77,6 +78,9 @@ class EnsembleRecipe:
         ]
         if not self.members:
             faults.append("members is empty. Name the folders of one model or more.")
+        inside = [name for name in self.members if Path(name).resolve().is_relative_to(Path(self.output_dir).resolve())]
+        if inside:
+            faults.append(f"The member {inside[0]} lies in output_dir, which is written anew. Give another output_dir.")
         if self.prior is not None and len(self.prior) != len(self.members):
             faults.append(f"prior needs a number for each of {len(self.members)} members. Got {len(self.prior)}.")
         if self.prior is not None and (min(self.prior, default=0) < 0 or not sum(self.prior)):

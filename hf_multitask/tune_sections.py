@@ -22,7 +22,7 @@ class TuneRecipe(TrainRecipe):
 
     Examples:
       python recipes/tune.py --search '{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}}'
-      python recipes/tune.py --config recipes/configs/real.yaml --config mine.yaml --data_dir data --trials 30
+      python recipes/tune.py --config mine.yaml --data_dir data --trials 30 --output_dir outputs/tune
     """
 
     output_dir: str = field(default="outputs/tune", metadata={"help": "Folder of the trials and the best recipe"})

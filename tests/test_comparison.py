@@ -39,6 +39,7 @@ def test_nothing_is_gained_over_oneself():
     given = pair("accuracy")
     found = gains({"task": given._replace(theirs=given.ours)})["task"]
     assert (found.gain, found.ci95, found.doubt) == (0, (0, 0), 1)
+    assert str(found._replace(gain=-1e-9)) == "+0.0000 (+0.0000 to +0.0000)"
 
 
 def test_the_score_counts_the_counted_tasks_on_one_scale():

@@ -58,6 +58,7 @@ def test_a_bar_is_that_of_its_task():
         (["--prior", "[0, 0]"], "prior is zero or more for each member, and not zero for all."),
         (["--trust", "2"], "trust must be between 0 and 1. Got 2."),
         (["--trials", "0"], "trials must be 1 or more. Got 0."),
+        (["--output_dir", "a"], "The member a lies in output_dir, which is written anew."),
         (["--members", "[]"], "members is empty."),
         (["--member", "a"], "Did you mean 'members'?"),
     ],

@@ -48,6 +48,11 @@ def test_another_search_is_not_put_into_another(words, tmp_path):
     assert code == 1
     assert "was begun with another seed" in err
     (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "recipe.yaml").write_text("tasks: [sst]")
+    code, _, err = call(TUNE, *words, "--output_dir", tmp_path / "else")
+    assert code == 1
+    assert "holds what another recipe made" in err
+    (tmp_path / "else" / "recipe.yaml").unlink()
     (tmp_path / "else" / "mine.txt").touch()
     code, _, err = call(TUNE, *words, "--output_dir", tmp_path / "else")
     assert code == 1

@@ -1,5 +1,7 @@
 import pytest
+from commands import ROOT
 
+from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
 from hf_multitask.sections import TrainRecipe
 from hf_multitask.tune_sections import TuneRecipe
@@ -39,6 +41,17 @@ def test_whole_numbers_are_known_by_what_the_setting_takes():
 def test_the_trials_lie_in_the_folder_or_in_a_database():
     assert read(RATE, "--output_dir", "o", "--storage", "s.log").place == "o/s.log"
     assert read(RATE, "--storage", "postgresql://host/db").place == "postgresql://host/db"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "configs" / "tune").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_search_that_ships_is_whole(path):
+    assert read_recipe(TuneRecipe, ["--config", str(path)]).search
+
+
+def test_a_launcher_starts_no_worker(monkeypatch):
+    monkeypatch.setattr(MultitaskTrainingArguments, "world_size", 2)
+    with pytest.raises(RecipeError, match="is one process"):
+        read().arguments()
 
 
 @pytest.mark.parametrize(
