@@ -18,8 +18,8 @@ __all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Predicti
 class Prediction:
     """Answers for n rows.
 
-    `scores` [n, outputs] are what the head gave; `values` [n] the label ids or numbers read from them;
-    `probabilities` [n, classes] and the label `names` are there when the task has classes.
+    `scores` [n, outputs] are what the head gave, over the task's temperature; `values` [n] the label ids or numbers
+    read from them; `probabilities` [n, classes] and the label `names` are there when the task has classes.
     """
 
     scores: Tensor
