@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ MATTERS = (
     "adapters/*/adapter_config.json",
     "adapters/*/*.safetensors",
 )
+INSIDE = re.compile(r"^(members\.\d+\.)+")
+"""What an ensemble puts before the names of its members' weights."""
+
 CHUNK = 2**22
 PEEK = 64
 
@@ -74,12 +78,12 @@ def spelled(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def share_memory(models: Iterable[nn.Module]) -> None:
-    """Let equal weights of the same name lie in memory once."""
+    """Let equal weights of the same name lie in memory once, those of members of members too."""
     seen: dict[tuple[str, torch.dtype, Sequence[int]], list[Tensor]] = {}
     for model in models:
         weights: Mapping[str, Tensor] = dict([*model.named_parameters(), *model.named_buffers()])
         for name, weight in weights.items():
-            others = seen.setdefault((name, weight.dtype, tuple(weight.shape)), [])
+            others = seen.setdefault((INSIDE.sub("", name), weight.dtype, tuple(weight.shape)), [])
             for other in others:
                 if same(weight, other):
                     weight.data = other.data

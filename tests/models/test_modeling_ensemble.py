@@ -215,6 +215,14 @@ def test_equal_weights_share_memory_and_others_do_not(build, tmp_path):
     assert_equal(scores(other), scores(AutoModel.from_pretrained(tmp_path / "b")))
 
 
+def test_members_of_members_share_memory_too(folders, tmp_path):
+    EnsembleModel.from_members(folders[:2]).save_pretrained(tmp_path / "inner")
+    inner, alone = EnsembleModel.from_members([tmp_path / "inner", folders[1]]).members
+    places = [member.get_input_embeddings().weight.data_ptr() for member in (*inner.members, alone)]
+    assert places[0] != places[1]
+    assert places[1] == places[2]
+
+
 def test_members_with_adapters_share_the_trunk_beside_which_these_were_trained(build, tmp_path):
     for seed, name in enumerate("ab"):
         model = build(0)
