@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModel
 
+from .models.configuration_ensemble import EnsembleConfig
 from .models.configuration_minbert import MinBertConfig
 from .models.configuration_multitask import MultitaskConfig
+from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel, MultitaskOutput
 from .models.objectives import Binary, Classification, CosineEmbedding, Prediction, Regression
@@ -35,6 +37,8 @@ __all__ = [
     "Binary",
     "Classification",
     "CosineEmbedding",
+    "EnsembleConfig",
+    "EnsembleModel",
     "MinBertConfig",
     "MinBertModel",
     "MultitaskConfig",
@@ -51,8 +55,10 @@ __all__ = [
     "load",
 ]
 
+AutoConfig.register("ensemble", EnsembleConfig)
 AutoConfig.register("minbert", MinBertConfig)
 AutoConfig.register("multitask", MultitaskConfig)
+AutoModel.register(EnsembleConfig, EnsembleModel)
 AutoModel.register(MinBertConfig, MinBertModel)
 AutoModel.register(MultitaskConfig, MultitaskModel)
 

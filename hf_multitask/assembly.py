@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from .data.vocabulary import train_tokenizer
 from .models.configuration_minbert import MinBertConfig
 from .models.configuration_multitask import MultitaskConfig
 from .models.construct import construct
+from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_multitask import MultitaskModel
+from .recipe import RecipeError, read_recipe, write_recipe
 from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
 from .tuners.methods import build_tuner
 
-__all__ = ["build_model", "claim_folder", "load_model", "load_rows", "move_model"]
+__all__ = ["build_model", "claim_folder", "join_folder", "load_model", "load_rows", "move_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +109,13 @@ def plain_model(
     return model
 
 
-def load_model(path: str, *, revision: str = "main") -> MultitaskModel:
-    """A trained model from a folder or the Hub."""
+def load_model(path: str, *, revision: str = "main") -> MultitaskModel | EnsembleModel:
+    """A trained model or an ensemble from a folder or the Hub."""
     try:
         model = AutoModel.from_pretrained(path, revision=revision)
     except OSError as error:
         raise ValueError(absent("model", path)) from error
-    if not isinstance(model, MultitaskModel):
+    if not isinstance(model, MultitaskModel | EnsembleModel):
         raise ValueError(f"{path} holds a '{model.config.model_type}', not a multitask model. Train one on it first.")
     return model
 
@@ -143,6 +146,21 @@ def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     # Without its report a folder does not look finished, whatever else an earlier run left in it.
     for name in ("report.json", "report.md", "config.json"):
         (folder / name).unlink(missing_ok=True)
+
+
+def join_folder(folder: Path, recipe: Any, *, free: Iterable[str] = ()) -> None:
+    """Begin work that many processes share, or take part in it; they may differ in the settings that are `free`."""
+    files = {file.name for file in folder.iterdir() if not file.name.startswith(".")} if folder.is_dir() else set()
+    if files and "recipe.yaml" not in files:
+        raise ValueError(f"{folder} holds other files. Give another output_dir.")
+    if not files:
+        write_recipe(recipe, folder)
+    try:
+        there = asdict(read_recipe(type(recipe), ["--config", str(folder / "recipe.yaml")]))
+    except RecipeError as error:
+        raise ValueError(f"{folder} holds what another recipe made. Give another output_dir.") from error
+    if other := [name for name, value in asdict(recipe).items() if name not in free and value != there[name]]:
+        raise ValueError(f"{folder} was begun with another {other[0]}. Give another output_dir.")
 
 
 def move_model(aside: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .models.construct import unknown
 
-__all__ = ["Given", "joined", "overlay"]
+__all__ = ["Given", "joined", "nested", "overlay"]
 
 WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 WHOLE = re.compile(r"[-+]?\d+")
@@ -83,6 +83,13 @@ def overlay(below: Given, above: Given, faults: list[str], path: str = "") -> Gi
         key: overlay(old[key], child, faults, joined(path, key)) if key in old else child for key, child in new.items()
     }
     return Given({**old, **merged}, above.origin)
+
+
+def nested(path: str, given: Given) -> Given:
+    """A value inside the mappings of a dotted path."""
+    for key in reversed(path.split(".")):
+        given = Given({key: given}, given.origin)
+    return given
 
 
 def changed(items: list[Given], changes: dict[str, Given], faults: list[str], path: str) -> list[Given]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from .given import Given, joined, overlay
+from .given import Given, joined, nested, overlay
 from .help import help_text
 from .interruptions import Interrupted
 from .report import replace_text
@@ -58,9 +58,9 @@ def read_recipe(kind: type[R], argv: Sequence[str], *, default: str | Path | Non
     return recipe
 
 
-def write_recipe(recipe: Any, folder: str | os.PathLike) -> Path:
-    """Write the whole recipe as recipe.yaml, which reads back equal."""
-    path = Path(folder, "recipe.yaml")
+def write_recipe(recipe: Any, folder: str | os.PathLike, name: str = "recipe.yaml") -> Path:
+    """Write the whole recipe as a file that reads back equal."""
+    path = Path(folder, name)
     write_yaml(asdict(recipe), path)
     return path
 
@@ -205,12 +205,6 @@ def command_line(kind: type, argv: Sequence[str], faults: list[str]) -> list[Set
             settings.append((name, value(text, faults)))
     # A whole before its parts and a class before its options, in whatever order they were typed.
     return sorted(settings, key=lambda setting: (setting[0].count("."), not setting[0].endswith(".class")))
-
-
-def nested(path: str, given: Given) -> Given:
-    for key in reversed(path.split(".")):
-        given = Given({key: given}, given.origin)
-    return given
 
 
 def words(argv: Sequence[str], faults: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -33,7 +33,8 @@ class Report:
 
     `tasks` holds one entry a task: split, n, metric, scored, the metrics, loss, ci95 and, for classes,
     labels and confusion [true][predicted]. `beside` holds columns to compare with, {column: {task: value
-    of the task's own metric}}. `about` is what else the reader should know, such as the recipe.
+    of the task's own metric}}. `about` is what else the reader should know, such as the recipe; its `notes` are
+    sentences that the table ends with.
 
     >>> entry = {"split": "dev", "n": 4, "metric": "pearson", "scored": True, "pearson": 0.5}
     >>> Report({"sts": entry}, examples_per_second=8.0, seconds=0.5, seed=0).score
@@ -98,7 +99,7 @@ class Report:
         rule = f"Score: mean of {', '.join(self.counted)}{', a correlation r as (r + 1) / 2' if correlated else ''}."
         trunk = f"Trunk {self.trunk}. " if self.trunk else ""
         speed = f"{self.examples_per_second:,.1f} examples per second"
-        return f"{rule}\n{trunk}Split {splits}, seed {self.seed}, {speed}."
+        return "\n".join([rule, f"{trunk}Split {splits}, seed {self.seed}, {speed}.", *self.about.get("notes", ())])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write report.md, then report.json: where the latter lies, the report is whole."""

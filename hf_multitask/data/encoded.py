@@ -47,7 +47,9 @@ class EncodedTask:
 
     def __init__(self, rows: datasets.Dataset):
         table = rows.with_format("arrow")[:]
-        self.labels = table.column("label").to_numpy()
+        labels = table.column("label").to_numpy()
+        # A distribution over classes a row comes as an array of arrays.
+        self.labels = np.stack(labels) if labels.dtype == object else labels
         self.columns = {name: flat(table.column(name)) for name in table.column_names if name != "label"}
         self.sides = sum(name.startswith("ids") for name in self.columns)
         sizes = [np.diff(self.columns[f"ids_{side}"][1]) for side in range(self.sides)]

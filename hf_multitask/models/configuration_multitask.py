@@ -10,7 +10,7 @@ from transformers.configuration_utils import SubConfigSpec
 from .configuration_minbert import MinBertConfig
 from .construct import unknown
 from .heads import HEADS, Cosine, build_head
-from .objectives import CosineEmbedding, Objective, build_objective
+from .objectives import CosineEmbedding, Objective, build_objective, temperature_faults
 
 __all__ = ["MultitaskConfig"]
 
@@ -23,7 +23,7 @@ class MultitaskConfig(PreTrainedConfig):
     `tasks` maps a name to `{"objective": .., "head": .., "pair": .., "metric": .., "scored": ..}`, as
     `Task.describe()` gives it. `dropout` is that of every head which names none of its own. `freeze_trunk` trains heads
     and adapters alone, with `train_norms` the trunk's LayerNorms too. `adapters`: every task has one in the trunk,
-    saved in a folder of its own.
+    saved in a folder of its own. `temperatures` divide the scores of a task that has classes when it answers.
     """
 
     model_type = "multitask"
@@ -37,6 +37,7 @@ class MultitaskConfig(PreTrainedConfig):
     train_norms: bool = False
     adapters: bool = False
     max_length: int = 128
+    temperatures: dict[str, float] = field(default_factory=dict)
     pad_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -61,7 +62,7 @@ class MultitaskConfig(PreTrainedConfig):
                 check_task(task)
             except ValueError as error:
                 found.append(f"Task '{name}': {error}")
-        return found
+        return found or temperature_faults(self.temperatures, self.tasks)
 
     def objective(self, name: str) -> Objective:
         return build_objective(self.known(name)["objective"])

@@ -1,6 +1,6 @@
 """From texts to one flat list of sequences, the same way in training and in prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "encode", "flatten"]
+__all__ = ["Encoded", "Reading", "Texts", "check_texts", "encode", "flatten"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,56 @@ class Encoded:
     def take(self, rows: Sequence[int]) -> "Encoded":
         segments = self.token_type_ids
         return Encoded([self.input_ids[i] for i in rows], segments and [segments[i] for i in rows])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Texts as one model reads them: one sequence a row, or one of each side where pairs are encoded apart."""
+
+    sides: tuple[Encoded, ...]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+        """Row numbers and the batch that holds them, the longest first, so that near lengths run together."""
+        sizes = torch.tensor([[len(ids) for ids in side.input_ids] for side in self.sides])
+        order = sizes.sum(0).argsort(descending=True, stable=True)
+        for chosen in order.split(batch_size) if len(order) else ():
+            batch = flatten(*(side.take(chosen.tolist()) for side in self.sides))
+            rows = torch.arange(len(batch["lengths"])).view(len(self.sides), -1).T.squeeze(-1)
+            yield chosen, {**batch, "rows": rows}
+
+
+class Texts:
+    """The texts of n rows, tokenized once for all models that read them alike.
+
+    >>> len(Texts(["A fine film.", "A dull one."]))
+    2
+    """
+
+    def __init__(self, first: Sequence[str], second: Sequence[str] | None = None):
+        self.first, self.second = first, second
+        self.readings: dict[tuple[PreTrainedTokenizerBase, bool, int], Reading] = {}
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def read(self, tokenizer: PreTrainedTokenizerBase, *, apart: bool, max_length: int) -> Reading:
+        """What a model reads; `apart`: the two texts of a pair as a sequence each."""
+        way = (tokenizer, apart, max_length)
+        if way not in self.readings:
+            sides = [(self.first, None), (self.second or (), None)] if apart else [(self.first, self.second)]
+            self.readings[way] = Reading(tuple(encode(tokenizer, *side, max_length=max_length) for side in sides))
+        return self.readings[way]
+
+
+def check_texts(task: str, first: Sequence[str], second: Sequence[str] | None, *, pair: bool) -> None:
+    """Raise where the texts do not suit the task."""
+    if pair != (second is not None):
+        want, got = ("two texts", "one") if pair else ("one text", "two")
+        raise ValueError(f"Task '{task}' reads {want} a row. Got {got}.")
+    if isinstance(first, str) or isinstance(second, str):
+        raise ValueError("predict takes lists of texts, such as predict('sst', ['A fine film.']). Got one string.")
+    if second is not None and len(first) != len(second):
+        raise ValueError(f"Both sides of a pair must be equally many. Got {len(first)} and {len(second)} texts.")
 
 
 def encode(

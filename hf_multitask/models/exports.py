@@ -49,6 +49,9 @@ def to_cross_encoder(model: "MultitaskModel", task: str) -> Any:
         )
     layers = [dense(head.dense, nn.GELU())] if isinstance(head, MLP) else []
     layers.append(dense(head.out, nn.Identity(), into="scores"))
+    with torch.no_grad():
+        for weight in layers[-1].parameters():
+            weight.div_(model.config.temperatures.get(task, 1.0))
     squashed = isinstance(objective, Binary) or (isinstance(objective, Regression) and objective.bounded)
     return library("CrossEncoder")(
         modules=[*encoder(model, task), *layers],

@@ -15,7 +15,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput
 from .adapters import FOLDER, add_adapter, base_key, check_names, is_adapter, load_adapter, norms, save_adapter
 from .batch import Batch
 from .configuration_multitask import MultitaskConfig
-from .encoding import encode, flatten
+from .encoding import Texts, check_texts
 from .exports import to_cross_encoder, to_sentence_transformer
 from .heads import Cosine, build_head
 from .objectives import Prediction
@@ -320,28 +320,27 @@ class MultitaskModel(PreTrainedModel):
         texts = [pooled[rows]] if rows.dim() == 1 else [pooled[rows[:, 0]], pooled[rows[:, 1]]]
         return self.heads[name](*texts)
 
-    @torch.no_grad()
     def predict(
         self, task: str, first: Sequence[str], second: Sequence[str] | None = None, *, batch_size: int = 64
     ) -> Prediction:
         """Answers to raw texts, in their order; sequences of near lengths run together."""
         check_texts(task, first, second, pair=self.config.known(task)["pair"])
-        apart = second is not None and self.config.texts(task) == 2
-        sides = [(first, second)] if not apart else [(first, None), (second, None)]
-        encoded = [encode(self.tokenizer, *side, max_length=self.config.max_length) for side in sides]
-        sizes = torch.tensor([[len(ids) for ids in side.input_ids] for side in encoded])
-        order = sizes.sum(0).argsort(descending=True, stable=True)
-        scores = torch.empty(len(first), self.objectives[task].outputs)
+        return self.objectives[task].decode(self.answer(task, Texts(first, second), batch_size=batch_size))
+
+    @torch.no_grad()
+    def answer(self, task: str, texts: Texts, *, batch_size: int = 64) -> Tensor:
+        """The scores of a task [n, outputs] for texts that others may have read before."""
+        apart = self.config.texts(task) == 2
+        reading = texts.read(self.tokenizer, apart=apart, max_length=self.config.max_length)
+        scores = torch.empty(len(texts), self.objectives[task].outputs)
         training = self.training
         self.eval()
-        for chosen in order.split(batch_size) if first else ():
-            batch = flatten(*(side.take(chosen.tolist()) for side in encoded))
-            rows = torch.arange(len(batch["lengths"])).view(len(encoded), -1).T.squeeze(-1)
+        for chosen, batch in reading.batches(batch_size):
             batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            batch["rows"] = {task: rows.to(self.device)}
+            batch["rows"] = {task: batch["rows"]}
             scores[chosen] = self(**batch).scores[task].float().cpu()
         self.train(training)
-        return self.objectives[task].decode(scores)
+        return scores / self.config.temperatures.get(task, 1.0)
 
     def to_sentence_transformer(self, task: str | None = None) -> Any:
         """A `SentenceTransformer` with this model's pooled rows, stock parts only; `task` where it has adapters."""
@@ -350,14 +349,3 @@ class MultitaskModel(PreTrainedModel):
     def to_cross_encoder(self, task: str) -> Any:
         """A `CrossEncoder` with this model's scores of a pair task whose texts are read together."""
         return to_cross_encoder(self, task)
-
-
-def check_texts(task: str, first: Sequence[str], second: Sequence[str] | None, *, pair: bool) -> None:
-    """Raise where the texts do not suit the task."""
-    if pair != (second is not None):
-        want, got = ("two texts", "one") if pair else ("one text", "two")
-        raise ValueError(f"Task '{task}' reads {want} a row. Got {got}.")
-    if isinstance(first, str) or isinstance(second, str):
-        raise ValueError("predict takes lists of texts, such as predict('sst', ['A fine film.']). Got one string.")
-    if second is not None and len(first) != len(second):
-        raise ValueError(f"Both sides of a pair must be equally many. Got {len(first)} and {len(second)} texts.")

@@ -1,7 +1,7 @@
 """What a task is trained towards: the loss of each row, and how scores become answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .construct import construct
+from .construct import construct, unknown
 
 __all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
 
@@ -18,8 +18,8 @@ __all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Predicti
 class Prediction:
     """Answers for n rows.
 
-    `scores` [n, outputs] are what the head gave; `values` [n] the label ids or numbers read from them;
-    `probabilities` [n, classes] and the label `names` are there when the task has classes.
+    `scores` [n, outputs] are what the head gave, over the task's temperature; `values` [n] the label ids or numbers
+    read from them; `probabilities` [n, classes] and the label `names` are there when the task has classes.
     """
 
     scores: Tensor
@@ -40,16 +40,29 @@ class Objective(ABC):
 
     `loss` maps scores [n, outputs] and labels [n] to one loss a row, so that rows can carry weights. `divergence` says
     how far two scores [n, outputs] of the same rows answer differently: zero where they are equal, the same both ways.
+    `answers` are what scores [.., outputs] say, probabilities [.., classes] or numbers [.., 1], which may be averaged;
+    `scores_of` leads from there to scores, and never to infinite ones.
     """
 
     outputs: int
     labels: tuple[str, ...] | None
+
+    @property
+    @abstractmethod
+    def space(self) -> tuple[Any, ...]:
+        """What its labels may be. Objectives of one space answer the same question."""
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
 
     @abstractmethod
     def divergence(self, scores: Tensor, others: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def answers(self, scores: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def scores_of(self, answers: Tensor) -> Tensor: ...
 
     @abstractmethod
     def decode(self, scores: Tensor) -> Prediction: ...
@@ -69,6 +82,10 @@ class Labelled(Objective):
 
     labels: tuple[str, ...]
 
+    @property
+    def space(self) -> tuple[Any, ...]:
+        return self.labels
+
     def complaint(self, label: float) -> str | None:
         if label in range(len(self.labels)):
             return None
@@ -77,7 +94,7 @@ class Labelled(Objective):
 
 @dataclass(frozen=True)
 class Classification(Labelled):
-    """Cross-entropy over classes; scores [n, classes].
+    """Cross-entropy over classes; scores [n, classes], labels [n], or [n, classes] where they are probabilities.
 
     >>> Classification(["bad", "fair", "good"]).decode(torch.tensor([[0.0, 0.0, 4.0]])).values
     tensor([2])
@@ -93,11 +110,17 @@ class Classification(Labelled):
         return len(self.labels)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(scores, labels.long(), reduction="none")
+        return F.cross_entropy(scores, labels.long() if labels.dim() == 1 else labels.to(scores), reduction="none")
 
     def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
         """KL(p, q) + KL(q, p), which is (p - q) (log p - log q), where both normalisations cancel."""
         return ((scores.softmax(-1) - others.softmax(-1)) * (scores - others)).sum(-1)
+
+    def answers(self, scores: Tensor) -> Tensor:
+        return scores.softmax(-1)
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        return finite_log(answers)
 
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, scores.argmax(-1), scores.softmax(-1), self.labels)
@@ -105,7 +128,7 @@ class Classification(Labelled):
 
 @dataclass(frozen=True)
 class Binary(Labelled):
-    """Binary cross-entropy on one logit; scores [n, 1], label 1 is the second name."""
+    """Binary cross-entropy on one logit; scores [n, 1], label 1 is the second name, .5 is either."""
 
     labels: tuple[str, ...] = ("no", "yes")
     outputs = 1
@@ -123,6 +146,13 @@ class Binary(Labelled):
         """KL(p, q) + KL(q, p) of the two Bernoulli distributions."""
         return ((scores.sigmoid() - others.sigmoid()) * (scores - others)).squeeze(-1)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return torch.cat([(-scores).sigmoid(), scores.sigmoid()], dim=-1)
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        no, yes = finite_log(answers).split(1, dim=-1)
+        return yes - no
+
     def decode(self, scores: Tensor) -> Prediction:
         chance = scores.squeeze(-1).sigmoid()
         return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
@@ -139,6 +169,10 @@ class Ranged(Objective):
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"{type(self).__name__} needs low < high. Got low {self.low:g}, high {self.high:g}.")
+
+    @property
+    def space(self) -> tuple[Any, ...]:
+        return float(self.low), float(self.high)
 
     def predicted(self, scores: Tensor) -> Tensor:
         """What the objective compares with labels, from scores [n, 1]."""
@@ -168,6 +202,15 @@ class Regression(Ranged):
         scores = super().predicted(scores)
         return self.low + (self.high - self.low) * scores.sigmoid() if self.bounded else scores
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return self.predicted(scores)[..., None]
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        if not self.bounded:
+            return answers
+        share = (answers - self.low) / (self.high - self.low)
+        return finite_log(share) - finite_log(1 - share)
+
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.mse_loss(self.predicted(scores), labels.to(scores.dtype), reduction="none")
 
@@ -192,6 +235,12 @@ class CosineEmbedding(Ranged):
         near = (labels.to(scores.dtype) - self.low) / (self.high - self.low)
         return near * (1 - cosine) + (1 - near) * (cosine - self.margin).clamp(min=0)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * scores
+
+    def scores_of(self, answers: Tensor) -> Tensor:
+        return (answers - self.low) / (self.high - self.low)
+
     def decode(self, scores: Tensor) -> Prediction:
         return Prediction(scores, self.low + (self.high - self.low) * scores.squeeze(-1).clamp(0, 1))
 
@@ -202,6 +251,21 @@ OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, C
 def build_objective(spec: dict[str, Any]) -> Objective:
     """The objective that a description such as `{"class": "Regression", "low": 0, "high": 5}` names."""
     return construct("objective", OBJECTIVES, spec)
+
+
+def temperature_faults(temperatures: Mapping[str, float], tasks: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the temperatures that divide the scores of tasks before they are decoded."""
+    faults = [unknown("task of temperatures", name, tasks) for name in temperatures if name not in tasks]
+    for name, value in temperatures.items():
+        if not value > 0:
+            faults.append(f"temperatures.{name} must be above zero. Got {value:g}.")
+        if name in tasks and build_objective(tasks[name]["objective"]).labels is None:
+            faults.append(f"temperatures.{name}: a task with numbers has none.")
+    return faults
+
+
+def finite_log(shares: Tensor) -> Tensor:
+    return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()
 
 
 def checked_names(labels: Sequence[str], *, at_least: int) -> tuple[str, ...]:

@@ -44,6 +44,12 @@ def saved(exported, folder):
     return type(exported)(str(folder), device="cpu")
 
 
+def test_a_temperature_is_part_of_the_scores(small, tokenizer):
+    model = built(small, tokenizer, QQP, temperatures={"qqp": 2.5})
+    found = model.to_cross_encoder("qqp").predict(PAIRS, activation_fn=torch.nn.Identity(), convert_to_tensor=True)
+    torch.testing.assert_close(found, model.predict("qqp", FIRST, SECOND).scores[:, 0], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
 def test_a_sentence_transformer_gives_the_pooled_rows(pooling, small, tokenizer, tmp_path):
     model = built(small, tokenizer, Task("one", Binary()), pooling=pooling)

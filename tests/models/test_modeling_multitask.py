@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from hf_multitask import QQP, SST, STS, CosineEmbedding, MinBertModel, MultitaskConfig, MultitaskModel, Task
-from hf_multitask.models.encoding import Encoded, flatten
+from hf_multitask.models.encoding import Encoded, Texts, flatten
 
 PAIRS = {
     "cosine": dataclasses.replace(STS, name="cosine", head={"class": "Cosine"}),
@@ -95,6 +95,13 @@ def test_predict_keeps_the_order_of_its_rows(every, batch_size):
         second = SECOND if task["pair"] else None
         got = every.predict(name, FIRST, second, batch_size=batch_size).scores
         torch.testing.assert_close(got, every(**step(every, [name])).scores[name].detach())
+
+
+def test_texts_are_tokenized_once_for_all_who_read_them_alike(every):
+    texts = Texts(FIRST, SECOND)
+    for name in ("qqp", "sts", "cosine", "concat"):
+        torch.testing.assert_close(every.answer(name, texts), every.predict(name, FIRST, SECOND).scores)
+    assert len(texts.readings) == 2
 
 
 def test_predict_answers_nothing_with_nothing_and_leaves_training_mode_alone(every):

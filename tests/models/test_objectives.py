@@ -50,6 +50,26 @@ def test_divergence_is_symmetric_and_zero_for_equal_scores_alone(objective):
     assert not objective.divergence(one, one).any()
 
 
+@named
+def test_scores_come_back_from_the_answers_that_they_give(objective):
+    scores = 3 * torch.randn(2, 6, objective.outputs, dtype=torch.float64)
+    answers = objective.answers(scores)
+    again = objective.scores_of(answers)
+    assert again.shape == scores.shape
+    torch.testing.assert_close(objective.answers(again), answers)
+    found = objective.decode(scores[0])
+    wanted = found.values if found.probabilities is None else found.probabilities
+    got = answers[0] if objective.labels else answers[0, :, 0].clamp(*objective.space)
+    torch.testing.assert_close(got, wanted)
+
+
+@named
+def test_no_answer_gives_an_infinite_score(objective):
+    sure = objective.answers(torch.tensor([[-900.0] * objective.outputs, [900.0] * objective.outputs]))
+    sure = torch.eye(len(objective.labels)) if objective.labels else sure
+    assert torch.isfinite(objective.scores_of(sure)).all()
+
+
 def test_divergence_equals_that_of_torchs_distributions():
     one, other = torch.randn(2, 6, 3, dtype=torch.float64)
     p, q = Categorical(logits=one), Categorical(logits=other)

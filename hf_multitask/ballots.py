@@ -1,0 +1,137 @@
+"""What every member of an ensemble says on labelled rows: asked once, kept in files."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .metrics import METRICS
+from .models.combiners import Combiner
+from .models.encoding import Texts
+from .models.modeling_ensemble import EnsembleModel
+from .models.objectives import Objective, Prediction, build_objective
+
+__all__ = ["Ballot", "Recorded", "collect", "texts_of"]
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What the members say on the labelled rows of one task: scores [members, rows, outputs] and labels [rows].
+
+    `seconds` [members] is how long each took to say it. Who does not know the task has scores of zero.
+    """
+
+    task: dict[str, Any]
+    scores: Tensor
+    labels: np.ndarray
+    knowing: tuple[bool, ...]
+    seconds: tuple[float, ...] = ()
+
+    @property
+    def objective(self) -> Objective:
+        return build_objective(self.task["objective"])
+
+    @property
+    def able(self) -> list[int]:
+        """The numbers of the members that know the task."""
+        return [number for number, knows in enumerate(self.knowing) if knows]
+
+    def rows(self, chosen: np.ndarray) -> "Ballot":
+        """Some rows alone."""
+        return replace(self, scores=self.scores[:, torch.from_numpy(chosen)], labels=self.labels[chosen])
+
+    def join(self, combiner: Combiner) -> Tensor:
+        """The scores [rows, outputs] that a combiner makes."""
+        weights = combiner.weigh(self.knowing)
+        asked = weights > 0
+        return combiner.join(self.scores[asked], weights[asked], self.objective)
+
+    def values(self, scores: Tensor) -> np.ndarray:
+        """The label ids or numbers [rows] that scores mean."""
+        return self.objective.decode(scores).values.numpy()
+
+    def measure(self, combiner: Combiner) -> float:
+        """The task's own metric of what a combiner makes."""
+        return self.judge(self.values(self.join(combiner)))
+
+    def judge(self, values: np.ndarray) -> float:
+        classes = len(self.objective.labels or ()) or None
+        return METRICS[self.task["metric"]].measure(values, self.labels, classes=classes)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Scores [rows, outputs] of each task, where the evaluator expects what makes them."""
+
+    tasks: dict[str, dict[str, Any]]
+    scores: Mapping[str, Tensor]
+
+    def predict(self, task: str, first: list[str], second: list[str] | None = None, /) -> Prediction:
+        return build_objective(self.tasks[task]["objective"]).decode(self.scores[task])
+
+
+def texts_of(task: Mapping[str, Any], rows: Dataset) -> Texts:
+    """The texts that a task reads."""
+    plain = rows.with_format(None)
+    return Texts(plain["first"][:], plain["second"][:] if task["pair"] else None)
+
+
+def collect(
+    ensemble: EnsembleModel, rows: Mapping[str, Dataset], *, cache: str | Path | None = None, batch_size: int = 64
+) -> dict[str, Ballot]:
+    """The ballot of each task. What is found in the folder `cache` is not asked again, and what is not is put there.
+
+    A member's scores are known again by the contents of its files, and by the texts. One that lies nowhere is asked
+    each time.
+    """
+    names = [None if cache is None else name for name in ensemble.fingerprints()]
+    ballots = {}
+    for task, data in rows.items():
+        knowing, objective = ensemble.config.knowing(task), ensemble.config.objective(task)
+        texts = texts_of(ensemble.tasks[task], data)
+        read = hashed([task, objective.describe(), list(texts.first), list(texts.second or ())])
+        found = []
+        for number, (name, knows) in enumerate(zip(names, knowing, strict=True)):
+            file = Path(str(cache), f"{name[:20]}-{read[:20]}.safetensors") if name else None
+            if not knows:
+                found.append((torch.zeros(len(data), objective.outputs, dtype=torch.float64), 0.0))
+            elif file and file.is_file():
+                found.append(read_scores(file))
+            else:
+                start = time.perf_counter()
+                (said,) = ensemble.answers(task, texts, [number], batch_size=batch_size)
+                found.append((said, time.perf_counter() - start))
+                if file:
+                    write_scores(file, *found[-1])
+        labels = np.asarray(data.with_format(None)["label"][:])
+        scores, seconds = zip(*found, strict=True)
+        ballots[task] = Ballot(ensemble.tasks[task], torch.stack(list(scores)), labels, tuple(knowing), seconds)
+    return ballots
+
+
+def hashed(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def read_scores(file: Path) -> tuple[Tensor, float]:
+    with safe_open(file, framework="pt") as stream:
+        return stream.get_tensor("scores"), float(stream.metadata()["seconds"])
+
+
+def write_scores(file: Path, scores: Tensor, seconds: float) -> None:
+    """Aside first, so that nobody ever reads half of them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    save_file({"scores": scores}, aside, metadata={"seconds": str(seconds)})
+    os.replace(aside, file)

@@ -1,0 +1,73 @@
+"""Whether one set of predictions is really better than another: the paired bootstrap."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .metrics import BATCH, named
+
+__all__ = ["Gain", "Pair", "gains"]
+
+
+class Pair(NamedTuple):
+    """Two predictions [n] for the same labels [n] of a task; `classes` is how many label ids there are."""
+
+    metric: str
+    ours: np.ndarray
+    theirs: np.ndarray
+    labels: np.ndarray
+    classes: int | None = None
+
+
+class Gain(NamedTuple):
+    """By how much ours is better, its 95% interval, and in which share of the resamples it is not better at all."""
+
+    gain: float
+    ci95: tuple[float, float]
+    doubt: float
+
+    def describe(self) -> dict[str, Any]:
+        return {"gain": self.gain, "ci95": list(self.ci95), "doubt": self.doubt}
+
+    def __str__(self) -> str:
+        # Adding zero makes a positive one of a negative one.
+        gain, low, high = (round(value, 4) + 0.0 for value in (self.gain, *self.ci95))
+        return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def gains(
+    pairs: Mapping[str, Pair], counted: Sequence[str] = (), *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Gain]:
+    """The gain on each task in its own metric, and as `score` that of the mean of the `counted` tasks (or of all).
+
+    The same rows are drawn for both predictions of a task, so that what is hard for both does not blur the difference.
+    """
+    found, whole, wholes = {}, 0.0, np.zeros(resamples)
+    among = [name for name in pairs if name in counted] or list(pairs)
+    for place, (name, pair) in enumerate(pairs.items()):
+        metric = named(pair.metric)
+        measured = [metric.measure(each, pair.labels, classes=pair.classes) for each in (pair.ours, pair.theirs)]
+        # Tasks are drawn apart, and both predictions of a task together.
+        ours, theirs = (resampled(pair, each, resamples, [seed, place]) for each in (pair.ours, pair.theirs))
+        found[name] = judged(measured[0] - measured[1], ours - theirs)
+        if name in among:
+            # A metric's scale is straight, so that differences keep their meaning on it.
+            scale = metric.unit(1.0) - metric.unit(0.0)
+            whole += scale * (measured[0] - measured[1]) / len(among)
+            wholes += scale * (ours - theirs) / len(among)
+    return {**found, "score": judged(whole, wholes)}
+
+
+def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequence[int]) -> np.ndarray:
+    """The metric of each resample [resamples], drawn by the seed alone."""
+    of_rows = named(pair.metric).resampled(predictions, pair.labels, classes=pair.classes)
+    draw, n = np.random.default_rng(seed), len(pair.labels)
+    step = max(1, BATCH // n)
+    counts = [min(step, resamples - begun) for begun in range(0, resamples, step)]
+    return np.concatenate([of_rows(draw.integers(0, n, (count, n))) for count in counts])
+
+
+def judged(gain: float, differences: np.ndarray) -> Gain:
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return Gain(float(gain), (float(low), float(high)), float((differences <= 0).mean()))

@@ -1,0 +1,106 @@
+"""How good an ensemble is: in-sample and cross-fitted, beside its best member, and what is gained over it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+
+from .ballots import Ballot, Recorded
+from .calibration import calibration_error
+from .comparison import Gain, Pair, gains
+from .ensembles import Made, all_rows
+from .evaluator import evaluate
+from .models.combiners import Route
+from .report import Report
+from .selection import best_single, crossfit
+
+__all__ = ["judge"]
+
+Ballots = Mapping[str, Ballot]
+
+
+def judge(
+    made: Made, ballots: Ballots, rows: Mapping[str, Dataset], *, seed: int = 0, resamples: int = 1000, **about: Any
+) -> Report:
+    """The report: what was made, in-sample and cross-fitted, beside the best member, with what is gained over it."""
+    counted = [name for name, ballot in ballots.items() if ballot.task["scored"]] or list(ballots)
+    tasks = {name: ballot.task for name, ballot in ballots.items()}
+    whole = all_rows(ballots)
+
+    def single(seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        chosen = best_single({name: ballot.rows(seen[name]) for name, ballot in ballots.items()}, counted)
+        return {name: ballot.join(Route(chosen)) for name, ballot in ballots.items() if ballot.knowing[chosen]}
+
+    sizes = {name: len(seen) for name, seen in whole.items()}
+    columns = {
+        "cross-fitted": made.crossfitted,
+        "best single": single(whole),
+        "best single cross-fitted": crossfit(single, sizes, seed=seed),
+    }
+    beside = {column: measured(ballots, found) for column, found in columns.items()}
+    sides = {
+        "in-sample": (made.scores, columns["best single"]),
+        "cross-fitted": (made.crossfitted, columns["best single cross-fitted"]),
+    }
+    found = {how: gains(paired(ballots, *side), counted, resamples=resamples, seed=seed) for how, side in sides.items()}
+    about |= {**made.about, "best_single": best_single(ballots, counted)}
+    about["gains"] = {how: {name: gain.describe() for name, gain in each.items()} for how, each in found.items()}
+    about["calibration"] = calibration(made, ballots)
+    about["notes"] = [*notes(found), *told(about["calibration"])]
+    report = evaluate(Recorded(tasks, made.scores), dict(rows), seed=seed, resamples=resamples, beside=beside, **about)
+    report.seconds = made.seconds
+    report.examples_per_second = sum(sizes.values()) / made.seconds
+    return report
+
+
+def paired(ballots: Ballots, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Pair]:
+    """What two predictors say of each task that both know."""
+    return {
+        name: Pair(
+            ballot.task["metric"],
+            ballot.values(ours[name]),
+            ballot.values(theirs[name]),
+            ballot.labels,
+            len(ballot.objective.labels or ()) or None,
+        )
+        for name, ballot in ballots.items()
+        if name in ours and name in theirs
+    }
+
+
+def calibration(made: Made, ballots: Ballots) -> dict[str, dict[str, float]]:
+    """The temperature of each task, and the calibration error before it, with it, and with one of the other half's."""
+    found = {}
+    for name, heat in made.model.config.temperatures.items():
+        ballot = ballots[name]
+        scores = {"before": made.raw[name], "after": made.scores[name], "cross-fitted": made.crossfitted[name]}
+        chances = {when: ballot.objective.answers(each.double()).numpy() for when, each in scores.items()}
+        errors = {f"error {when}": calibration_error(each, ballot.labels) for when, each in chances.items()}
+        found[name] = {"temperature": heat, **errors}
+    return found
+
+
+def notes(found: Mapping[str, Mapping[str, Gain]]) -> list[str]:
+    """What is gained over the best member, in lines."""
+    return [
+        f"Gain over the best single member, {how}: "
+        + ", ".join(f"{name} {gain}" for name, gain in each.items())
+        + f"; the score is no better in {each['score'].doubt:.1%} of the resamples."
+        for how, each in found.items()
+    ]
+
+
+def told(errors: Mapping[str, Mapping[str, float]]) -> list[str]:
+    return [
+        f"Calibration of {name}: temperature {each['temperature']:.3f}, expected calibration error "
+        f"{each['error before']:.4f} before, {each['error after']:.4f} after it, {each['error cross-fitted']:.4f} "
+        "cross-fitted."
+        for name, each in errors.items()
+    ]
+
+
+def measured(ballots: Ballots, scores: Mapping[str, Tensor]) -> dict[str, float]:
+    """Each task's own metric."""
+    return {name: ballots[name].judge(ballots[name].values(found)) for name, found in scores.items()}

@@ -1,0 +1,97 @@
+"""Where the members of an ensemble lie, and whether they are what they were."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import CONFIG_NAME
+
+__all__ = ["HUB", "check_weights", "fetch", "fingerprint", "share_memory", "spelled"]
+
+HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+"""The options of a download."""
+
+READ = ["*.json", "*.safetensors", "*.txt", "*.model"]
+"""What is fetched of a repo: never a pickle."""
+
+MATTERS = (
+    CONFIG_NAME,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*.safetensors",
+    "adapters/*/adapter_config.json",
+    "adapters/*/*.safetensors",
+)
+INSIDE = re.compile(r"^(members\.\d+\.)+")
+"""What an ensemble puts before the names of its members' weights."""
+
+CHUNK = 2**22
+PEEK = 64
+
+
+def fetch(path: str | Path, *, subfolder: str = "", **hub: Any) -> Path:
+    """A model's folder: the one that is there, or that of the repo of that name; `hub` are options of the Hub's."""
+    if Path(path).is_dir():
+        return Path(path, subfolder)
+    # Here, so that whoever reads folders alone asks nothing of the Hub.
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(path), allow_patterns=READ, **hub), subfolder)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of all that decides a model's answers. That of an ensemble holds the hashes of its members."""
+    whole = hashlib.sha256()
+    for file in sorted({file for pattern in MATTERS for file in folder.glob(pattern)}):
+        part = hashlib.sha256()
+        with file.open("rb") as stream:
+            while block := stream.read(CHUNK):
+                part.update(block)
+        whole.update(f"{file.relative_to(folder).as_posix()} {part.hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def check_weights(folder: Path, name: str) -> None:
+    """Raise unless a model's weights lie there as safetensors; a pickle could run any program when it is read."""
+    for part in [folder, *sorted(place for place in folder.glob("adapters/*") if place.is_dir())]:
+        if any(part.glob("*.safetensors")):
+            continue
+        if pickles := sorted(file.name for kind in ("*.bin", "*.pt", "*.pkl") for file in part.glob(kind)):
+            raise ValueError(
+                f"{name} ({part}) has its weights in {pickles[0]}, a pickle, which is not read: it could run any "
+                "program. Save the model again, which writes model.safetensors."
+            )
+        raise ValueError(f"{name} ({part}) has no weights: no file ends in .safetensors.")
+
+
+def spelled(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides what a tokenizer makes of texts; how it cut and padded the last ones is not part of it."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    rest = {name: value for name, value in state.items() if name not in ("truncation", "padding")}
+    return hashlib.sha256(json.dumps([rest, tokenizer.model_input_names], sort_keys=True).encode()).hexdigest()
+
+
+def share_memory(models: Iterable[nn.Module]) -> None:
+    """Let equal weights of the same name lie in memory once, those of members of members too."""
+    seen: dict[tuple[str, torch.dtype, Sequence[int]], list[Tensor]] = {}
+    for model in models:
+        weights: Mapping[str, Tensor] = dict([*model.named_parameters(), *model.named_buffers()])
+        for name, weight in weights.items():
+            others = seen.setdefault((INSIDE.sub("", name), weight.dtype, tuple(weight.shape)), [])
+            for other in others:
+                if same(weight, other):
+                    weight.data = other.data
+                    break
+            else:
+                others.append(weight)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    # Most pairs differ at once, and need not be read to their ends.
+    return torch.equal(one.flatten()[:PEEK], other.flatten()[:PEEK]) and torch.equal(one, other)

@@ -1,0 +1,127 @@
+"""Which members count, and how much: rules that choose a combiner by what the members say on labelled rows."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .ballots import Ballot
+from .metrics import unit_score
+from .models.combiners import Combiner, Over, Route, Weighted
+
+__all__ = ["best_per_task", "best_single", "crossfit", "greedy", "keep", "threshold", "tuned"]
+
+Fit = Callable[[Mapping[str, np.ndarray]], dict[str, Tensor]]
+"""Chooses by some rows of each task, and gives the scores of all rows of each task by what was chosen."""
+
+
+def threshold(ballot: Ballot, *, bar: float, over: Over = "probabilities") -> Combiner:
+    """The mean of the members whose own metric is `bar` or more; the best one alone where none is."""
+    passing = {number: 1.0 for number, value in singles(ballot).items() if value >= bar}
+    return weighted(ballot, passing, over) if passing else best_per_task(ballot)
+
+
+def greedy(ballot: Ballot, *, prior: Sequence[float] | None = None, over: Over = "probabilities") -> Combiner:
+    """The mean of members that are tried from the best on, and kept when they do not make it worse.
+
+    After the greedy soup of Wortsman et al. (2022); members count by their `prior` weights.
+    """
+
+    def of(numbers: Sequence[int]) -> Combiner:
+        return weighted(ballot, {number: 1.0 if prior is None else prior[number] for number in numbers}, over)
+
+    return of(keep(singles(ballot), lambda numbers: ballot.measure(of(numbers))))
+
+
+def tuned(ballot: Ballot, *, trials: int = 200, seed: int = 0, over: Over = "probabilities") -> Combiner:
+    """The mean by the weights for which Optuna's TPE finds the best metric. The plain mean is its first trial."""
+    import optuna
+
+    def objective(trial: optuna.Trial) -> float:
+        weights = {number: trial.suggest_float(str(number), 0.0, 1.0) for number in ballot.able}
+        return ballot.measure(weighted(ballot, weights, over)) if any(weights.values()) else -math.inf
+
+    with quiet(optuna):
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        study.enqueue_trial({str(number): 1.0 for number in ballot.able})
+        study.optimize(objective, n_trials=trials)
+    # The first of the best: weights that gain nothing are not worth more than equal ones.
+    best = max(study.trials, key=lambda trial: (trial.value, -trial.number))
+    total = sum(best.params.values())
+    return weighted(ballot, {int(number): weight / total for number, weight in best.params.items()}, over)
+
+
+def best_per_task(ballot: Ballot) -> Combiner:
+    """The member that is best at this task."""
+    return Route(best(singles(ballot)))
+
+
+def best_single(ballots: Mapping[str, Ballot], counted: Sequence[str]) -> int:
+    """The number of the member with the best score over the `counted` tasks, of those that know the most of them."""
+    found: dict[int, list[float]] = {}
+    for name in counted:
+        for number, value in singles(ballots[name]).items():
+            found.setdefault(number, []).append(unit_score(ballots[name].task["metric"], value))
+    most = max(map(len, found.values()))
+    return best({number: float(np.mean(values)) for number, values in found.items() if len(values) == most})
+
+
+def best(values: Mapping[int, float]) -> int:
+    """The number of the highest value, the first of equal ones."""
+    return max(values, key=lambda number: (values[number], -number))
+
+
+def keep(alone: Mapping[int, float], measure: Callable[[Sequence[int]], float]) -> list[int]:
+    """Numbers tried from the best `alone` on, and kept when what `measure` says of all that are kept is not less."""
+    kept: list[int] = []
+    reached = -math.inf
+    for number in sorted(alone, key=lambda number: (-alone[number], number)):
+        value = measure([*kept, number])
+        if value >= reached:
+            kept, reached = [*kept, number], value
+    return kept
+
+
+def crossfit(fit: Fit, sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, Tensor]:
+    """The scores of each task by what was chosen on the other half of its rows.
+
+    What is judged on the rows that it was chosen on looks better than it is.
+    """
+    split = {name: halves(size, seed) for name, size in sizes.items()}
+    scores: dict[str, Tensor] = {}
+    for seen in (0, 1):
+        for name, found in fit({name: parts[seen] for name, parts in split.items()}).items():
+            held = torch.from_numpy(split[name][1 - seen])
+            scores.setdefault(name, torch.empty_like(found))[held] = found[held]
+    return scores
+
+
+def halves(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two random halves of row numbers."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
+
+
+def singles(ballot: Ballot) -> dict[int, float]:
+    """The metric of each member that knows the task, by its number."""
+    return {number: ballot.measure(Route(number)) for number in ballot.able}
+
+
+def weighted(ballot: Ballot, weights: Mapping[int, float], over: Over) -> Weighted:
+    """The mean by the weights of some members; the others have none."""
+    return Weighted([weights.get(number, 0.0) for number in range(len(ballot.knowing))], over)
+
+
+@contextmanager
+def quiet(optuna: Any) -> Iterator[None]:
+    """Without a line for each trial."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,69 @@
+"""Make one model of several by a rule, judge it beside the best of them, and leave a folder that AutoModel loads."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# This folder holds an evaluate.py, which would hide the library of that name.
+sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+
+from transformers import set_seed
+
+from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.ballots import collect
+from hf_multitask.ensemble_report import judge
+from hf_multitask.ensemble_sections import EnsembleRecipe
+from hf_multitask.ensembles import combine, gather, mix, soft_rows, taught
+from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.sections import TrainRecipe
+from hf_multitask.tasks import Task
+from hf_multitask.trainer import MultitaskTrainer
+
+
+def main(argv):
+    recipe = read_recipe(EnsembleRecipe, argv)
+    student = read_recipe(TrainRecipe, ["--config", recipe.student]) if recipe.student else None
+    folder = Path(recipe.output_dir)
+    claim_folder(folder, overwrite=recipe.overwrite, resume=False)
+    write_recipe(recipe, folder)
+    ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
+    asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}
+    how: Any = {"calibrated": recipe.calibrate, "seed": recipe.seed}
+    splits = ("train", "dev") if student else ("dev",)
+    tasks = [Task.from_description(name, task) for name, task in ensemble.tasks.items()]
+    own = {}
+    if student:
+        tasks = [section.build() for section in student.tasks if ensemble.config.known(section.name)]
+        own = {section.name: section.data for section in student.tasks if section.data}
+    rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
+    ballots = collect(ensemble, rows["dev"], **asking)
+    if student:
+        taken = soft_rows(ensemble, rows["train"], trust=recipe.trust, **asking)
+        model = train(replace(student, output_dir=str(folder / "student"), seed=recipe.seed), tasks, rows, taken)
+        made = taught(model, ballots, rows["dev"], batch_size=recipe.batch_size, **how)
+    elif recipe.rule == "soup":
+        greedily = recipe.soup == "greedy"
+        options: Any = {"greedily": greedily, "prior": recipe.prior, "batch_size": recipe.batch_size}
+        made = mix(ensemble, ballots, rows["dev"], **options, **how)
+    else:
+        made = combine(ensemble, ballots, recipe.choose, **how)
+    report = judge(made, ballots, rows["dev"], seed=recipe.seed, rule=recipe.rule, members=recipe.members)
+    made.model.save_pretrained(folder / ".model")
+    move_model(folder / ".model", folder)
+    report.save(folder)
+    print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
+
+
+def train(recipe, tasks, rows, softened):
+    """A student of what `softened` rows say."""
+    set_seed(recipe.seed)
+    student = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
+    options = {"train_dataset": softened, "eval_dataset": rows["dev"], **recipe.methods()}
+    trainer = MultitaskTrainer(student, recipe.arguments(), **options)
+    trainer.train()
+    return trainer.model
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

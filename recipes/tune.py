@@ -1,0 +1,66 @@
+"""Search settings of train.py, and leave the best recipe for it; the same command again takes part in the search."""
+
+import gc
+import sys
+from pathlib import Path
+
+# This folder holds an evaluate.py, which would hide the library of that name.
+sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+
+import optuna
+from transformers import set_seed
+
+from hf_multitask.assembly import build_model, join_folder, load_rows
+from hf_multitask.curves import NotFinite
+from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.tune_sections import TuneRecipe
+from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
+
+DEFAULT = Path(__file__).parent / "configs" / "tune" / "demo.yaml"
+ONE_TRIAL = {"training.save_strategy": "no", "training.load_best_model_at_end": False, "compare": []}
+
+
+def main(argv):
+    recipe = read_recipe(TuneRecipe, argv, default=DEFAULT)
+    folder = Path(recipe.output_dir)
+    join_folder(folder, recipe, free=("trials",))
+    whole = {name: recipe.whole(name) for name in recipe.search}
+    greater = bool(recipe.arguments().greater_is_better)
+
+    def score(trial):
+        values = {name: space.suggest(trial, name, whole=whole[name]) for name, space in recipe.search.items()}
+        watch = Watch(trial, prune=recipe.prune)
+        try:
+            train(recipe.with_values(values, **ONE_TRIAL, output_dir=str(folder / "trials")), watch)
+        except NotFinite as error:
+            raise optuna.TrialPruned(str(error)) from error
+        return watch.best(greater=greater)
+
+    study = optimize(score, recipe.place, trials=recipe.trials, seed=recipe.seed, greater=greater)
+    found = best_params(study)
+    best = {name: space.chosen(found[name]) for name, space in recipe.search.items()}
+    path = write_recipe(recipe.with_values(best, output_dir=str(folder / "best")), folder, "best.yaml")
+    draw(study, folder)
+    print(f"\n{save_trials(study, folder, list(recipe.search))}")
+    print(f"The best recipe: python recipes/train.py --config {path}")
+
+
+def train(recipe, watch):
+    """One training, of which nothing is kept but what `watch` sees."""
+    set_seed(recipe.seed)
+    tasks = [section.build() for section in recipe.tasks]
+    own = {section.name: section.data for section in recipe.tasks if section.data}
+    rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
+    model = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
+    options = {"train_dataset": rows["train"], "eval_dataset": rows["dev"], **recipe.methods()}
+    trainer = MultitaskTrainer(model, recipe.arguments(), callbacks=[watch], **options)
+    trainer.train()
+    if not watch.values:
+        trainer.evaluate()
+    del trainer
+    gc.collect()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

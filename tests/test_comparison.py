@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from hf_multitask.comparison import Pair, gains
+from hf_multitask.metrics import METRICS
+
+
+def pair(metric, *, rows=200, seed=0, better=0.3):
+    """Predictions of which ours are right more often, or nearer."""
+    draw = np.random.default_rng(seed)
+    if METRICS[metric].of_classes:
+        labels = draw.integers(0, 3, rows)
+        wrong = lambda share: np.where(draw.random(rows) < share, (labels + 1) % 3, labels)  # noqa: E731
+        return Pair(metric, wrong(0.5 - better), wrong(0.5), labels, 3)
+    labels = draw.normal(size=rows)
+    return Pair(metric, labels + draw.normal(size=rows), labels + 3 * draw.normal(size=rows), labels)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_gain_is_the_difference_and_its_interval_that_of_a_slow_loop(metric):
+    given = pair(metric)
+    found = gains({"task": given}, resamples=300, seed=5)["task"]
+
+    def difference(rows):
+        measure = METRICS[metric].measure
+        return measure(given.ours[rows], given.labels[rows], classes=given.classes) - measure(
+            given.theirs[rows], given.labels[rows], classes=given.classes
+        )
+
+    assert found.gain == pytest.approx(difference(np.arange(200)))
+    draws = np.random.default_rng([5, 0]).integers(0, 200, (300, 200))
+    slow = [difference(rows) for rows in draws]
+    assert found.ci95 == pytest.approx(np.quantile(slow, [0.025, 0.975]))
+    assert found.doubt == np.mean(np.array(slow) <= 0)
+    assert found.ci95[0] > 0
+
+
+def test_nothing_is_gained_over_oneself():
+    given = pair("accuracy")
+    found = gains({"task": given._replace(theirs=given.ours)})["task"]
+    assert (found.gain, found.ci95, found.doubt) == (0, (0, 0), 1)
+    assert str(found._replace(gain=-1e-9)) == "+0.0000 (+0.0000 to +0.0000)"
+
+
+def test_the_score_counts_the_counted_tasks_on_one_scale():
+    pairs = {"a": pair("accuracy"), "r": pair("pearson"), "more": pair("accuracy", better=-0.4)}
+    found = gains(pairs, ["a", "r"])
+    assert found["score"].gain == pytest.approx((found["a"].gain + found["r"].gain / 2) / 2)
+    assert gains(pairs)["score"].gain < found["score"].gain

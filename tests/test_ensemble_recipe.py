@@ -1,0 +1,102 @@
+"""Ensembles from their command line to what they leave."""
+
+import json
+
+import pytest
+import torch
+from commands import TINY, call, load
+from transformers import AutoModel
+
+from hf_multitask import EnsembleModel, MultitaskModel, Report
+
+ENSEMBLE, EVALUATE, TRAIN = load("ensemble"), load("evaluate"), load("train")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two tiny models of different seeds, and the recipe that made them."""
+    folder = tmp_path_factory.mktemp("members")
+    (folder / "tiny.yaml").write_text(TINY)
+    for seed in "01":
+        words = ["--config", folder / "tiny.yaml", "--output_dir", folder / seed, "--seed", seed]
+        code, _, err = call(TRAIN, *words)
+        assert code == 0, err
+    return folder
+
+
+@pytest.fixture
+def make(trained, tmp_path):
+    """Run the recipe on both models."""
+
+    def made(rule, *words, members=None, out="out"):
+        paths = ",".join(str(trained / name) for name in members or "01")
+        words = ["--members", paths, "--rule", rule, "--output_dir", tmp_path / out, *words]
+        source = ["--data", "{source: {class: Demo, size: 64}}", "--cache", tmp_path / "answers"]
+        return call(ENSEMBLE, *words, *source)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("mean", ["--over", "logits"]),
+        ("weighted", ["--trials", "5", "--calibrate"]),
+        ("vote", ["--prior", "[1, 2]"]),
+        ("threshold", ["--bars", "{sst: .1}", "--one_at_a_time"]),
+        ("greedy", []),
+        ("route", []),
+        ("soup", ["--soup", "uniform", "--calibrate"]),
+        ("soup", []),
+    ],
+)
+def test_every_rule_leaves_a_model_that_says_what_the_report_says(rule, words, make, tmp_path):
+    code, out, err = make(rule, *words)
+    assert code == 0, err
+    assert "| sst" in out
+    assert "Gain over the best single member, cross-fitted: " in out
+    report = Report.load(tmp_path / "out")
+    assert set(report.beside) == {"cross-fitted", "best single", "best single cross-fitted"}
+    assert set(report.about["gains"]["in-sample"]) == {"sst", "qqp", "sts", "score"}
+    assert set(report.about["calibration"]) == ({"sst", "qqp"} if "--calibrate" in words else set())
+    model = AutoModel.from_pretrained(tmp_path / "out")
+    assert isinstance(model, MultitaskModel if rule == "soup" else EnsembleModel)
+    data = ["--data", "{source: {class: Demo, size: 64}}"]
+    code, _, err = call(EVALUATE, "--model", tmp_path / "out", "--output_dir", tmp_path / "judged", *data)
+    assert code == 0, err
+    again = Report.load(tmp_path / "judged")
+    for name, entry in report.tasks.items():
+        assert again.tasks[name][entry["metric"]] == pytest.approx(entry[entry["metric"]], abs=1e-5)
+        assert again.tasks[name]["loss"] == pytest.approx(entry["loss"], rel=1e-4)
+
+
+def test_the_best_single_member_stands_beside(make, trained, tmp_path):
+    assert make("route")[0] == 0
+    singles = [Report.load(trained / name) for name in "01"]
+    found = Report.load(tmp_path / "out")
+    assert found.beside["best single"] == pytest.approx(max(singles, key=lambda report: report.score).values)
+    for name, value in found.values.items():
+        assert value == pytest.approx(max(single.values[name] for single in singles))
+
+
+def test_an_ensemble_is_a_member_and_a_teacher(make, trained, tmp_path):
+    assert make("mean", "--calibrate", out="inner")[0] == 0
+    words = ["--student", trained / "tiny.yaml", "--trust", ".7"]
+    code, _, err = make("distill", *words, members=[str(tmp_path / "inner"), "0"])
+    assert code == 0, err
+    assert isinstance(AutoModel.from_pretrained(tmp_path / "out"), MultitaskModel)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["about"]["rule"] == "distill"
+    first = MultitaskModel.from_pretrained(trained / "0").heads["sst"].out.weight
+    assert not torch.equal(AutoModel.from_pretrained(tmp_path / "out").heads["sst"].out.weight, first)
+
+
+def test_mistakes_are_sentences(make, trained, tmp_path):
+    code, _, err = make("mean", members=["0", "nowhere"])
+    assert code == 1
+    assert "nowhere is no folder here" in err
+    assert make("mean")[0] == 0
+    code, _, err = make("mean")
+    assert code == 1
+    assert "--overwrite" in err
+    code, _, err = make("soup", "--overwrite", members=["0", str(tmp_path / "out")])
+    assert code == 1
