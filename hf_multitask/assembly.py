@@ -1,5 +1,6 @@
 """From a recipe's sections to rows, a model and a folder: what every recipe script does first and last."""
 
+import gc
 import logging
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import AutoModel
 
@@ -24,7 +26,7 @@ from .sections import SOURCES, DataSection, ModelSection
 from .tasks import Task
 from .tuners.methods import build_tuner
 
-__all__ = ["build_model", "claim_folder", "join_folder", "load_model", "load_rows", "move_model"]
+__all__ = ["build_model", "claim_folder", "join_folder", "leave", "load_model", "load_rows", "move_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -171,3 +173,10 @@ def move_model(aside: Path, folder: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, place)
     shutil.rmtree(aside)
+
+
+def leave() -> None:
+    """End what processes have in common, after the trainer was let go: what outlives it aborts some of them at exit."""
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

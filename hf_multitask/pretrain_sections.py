@@ -1,6 +1,5 @@
 """The recipe of a first stage: which settings there are, and what each may be."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
@@ -12,9 +11,9 @@ from .models.construct import unknown
 from .pretraining.stages import STAGES, SimCSE, Stage, build_stage
 from .pretraining.texts import TEXTS, TaskTexts, build_texts
 from .pretraining.trainer import PretrainingArguments
-from .schema import MemberOf, OptionsOf, Preset, RecipeError
-from .sections import DataSection, ModelSection, SizeOptions, TaskSection, TunerOptions, core_tasks, description
-from .tasks import TASKS, Task
+from .schema import MemberOf, OptionsOf, RecipeError
+from .sections import ModelSection, RunRecipe, SizeOptions, TaskSection, TunerOptions
+from .tasks import Task
 
 __all__ = ["PretrainRecipe", "TrunkSection"]
 
@@ -79,7 +78,7 @@ class TrunkSection:
 
 
 @dataclass
-class PretrainRecipe:
+class PretrainRecipe(RunRecipe):
     """Train a trunk before the tasks: by SimCSE, by ranking classes or by ranking paraphrases.
 
     Examples:
@@ -93,11 +92,6 @@ class PretrainRecipe:
     output_dir: str = field(
         default="outputs/pretrain", metadata={"help": "Folder of the trunk, its checkpoints and the report"}
     )
-    overwrite: bool = field(default=False, metadata={"help": "Write into output_dir though something is there"})
-    resume: str | None = field(
-        default=None, metadata={"help": "A checkpoint's folder; auto: the newest whole one in output_dir"}
-    )
-    seed: int = field(default=0, metadata={"help": "Decides every random draw"})
     objective: StageOptions = field(
         default_factory=lambda: {"class": "SimCSE"}, metadata={"help": f"What it learns: {', '.join(STAGES)}"}
     )
@@ -113,25 +107,14 @@ class PretrainRecipe:
     probe: str | None = field(
         default="sst", metadata={"help": "The texts with classes by which a linear probe is judged; null: none"}
     )
-    tasks: list[Annotated[TaskSection, Preset("task", {name: description(task) for name, task in TASKS.items()})]] = (
-        field(
-            default_factory=core_tasks,
-            metadata={"help": f"Some of {', '.join(TASKS)}, and your own: {{name: .., objective: ..}}"},
-        )
-    )
-    data: DataSection = field(default_factory=DataSection)
     model: TrunkSection = field(default_factory=TrunkSection)
     training: TrainingOptions = field(
         default_factory=dict, metadata={"help": "Fields of SentenceTransformerTrainingArguments"}
     )
 
     def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
-        faults = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
-        faults += [f"data.limit: {unknown('task', name, names)}" for name in self.data.limit if name not in names]
+        names, faults = [task.name for task in self.tasks], self.faults()
         faults += self.misfits({task.name: task.build() for task in self.tasks})
-        if self.resume and self.overwrite:
-            faults.append("resume continues what overwrite would replace. Give one of them.")
         if self.similarity is None and self.probe is None:
             faults.append("Nothing judges the result. Name a task of pairs in similarity, or one of classes in probe.")
         if self.model.freeze_trunk and self.tuner is None:

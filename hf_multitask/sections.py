@@ -25,7 +25,16 @@ from .schema import MemberOf, OptionsOf, Preset, RecipeError
 from .tasks import TASKS, Task
 from .tuners.methods import TUNERS
 
-__all__ = ["SOURCES", "BenchmarkRecipe", "DataSection", "EvaluateRecipe", "ModelSection", "TaskSection", "TrainRecipe"]
+__all__ = [
+    "SOURCES",
+    "BenchmarkRecipe",
+    "DataSection",
+    "EvaluateRecipe",
+    "ModelSection",
+    "RunRecipe",
+    "TaskSection",
+    "TrainRecipe",
+]
 
 SOURCES: dict[str, type] = {source.__name__: source for source in (Course, Demo, Files, Hub, Published)}
 
@@ -182,7 +191,37 @@ class ModelSection:
 
 
 @dataclass
-class TrainRecipe:
+class RunRecipe:
+    """What every training says: where it goes, and which tasks and rows it reads."""
+
+    output_dir: str = field(
+        default="outputs", metadata={"help": "Folder of what is trained, its checkpoints and the report"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Write into output_dir though something is there"})
+    resume: str | None = field(
+        default=None, metadata={"help": "A checkpoint's folder; auto: the newest whole one in output_dir"}
+    )
+    seed: int = field(default=0, metadata={"help": "Decides every random draw"})
+    tasks: list[Annotated[TaskSection, Preset("task", {name: description(task) for name, task in TASKS.items()})]] = (
+        field(
+            default_factory=core_tasks,
+            metadata={"help": f"Some of {', '.join(TASKS)}, and your own: {{name: .., objective: ..}}"},
+        )
+    )
+    data: DataSection = field(default_factory=DataSection)
+
+    def faults(self) -> list[str]:
+        """What these say against each other."""
+        names = [task.name for task in self.tasks]
+        found = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
+        found += [f"data.limit: {unknown('task', name, names)}" for name in self.data.limit if name not in names]
+        if self.resume and self.overwrite:
+            found.append("resume continues what overwrite would replace. Give one of them.")
+        return found
+
+
+@dataclass
+class TrainRecipe(RunRecipe):
     """Train one model on several tasks.
 
     Examples:
@@ -196,11 +235,6 @@ class TrainRecipe:
     output_dir: str = field(
         default="outputs/train", metadata={"help": "Folder of the model, its checkpoints and the report"}
     )
-    overwrite: bool = field(default=False, metadata={"help": "Write into output_dir though something is there"})
-    resume: str | None = field(
-        default=None, metadata={"help": "A checkpoint's folder; auto: the newest whole one in output_dir"}
-    )
-    seed: int = field(default=0, metadata={"help": "Decides every random draw"})
     schedule: ScheduleOptions = field(
         default_factory=lambda: {"class": "RoundRobin"}, metadata={"help": "Which tasks a step trains"}
     )
@@ -226,22 +260,13 @@ class TrainRecipe:
     compare: list[Literal["bag_of_words"]] = field(
         default_factory=list, metadata={"help": "Baselines beside the model in the report: bag_of_words"}
     )
-    tasks: list[Annotated[TaskSection, Preset("task", {name: description(task) for name, task in TASKS.items()})]] = (
-        field(
-            default_factory=core_tasks,
-            metadata={"help": f"Some of {', '.join(TASKS)}, and your own: {{name: .., objective: ..}}"},
-        )
-    )
-    data: DataSection = field(default_factory=DataSection)
     model: ModelSection = field(default_factory=ModelSection)
     training: TrainingOptions = field(
         default_factory=dict, metadata={"help": "Fields of MultitaskTrainingArguments, which are those of Trainer"}
     )
 
     def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
-        faults = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
-        faults += [f"data.limit: {unknown('task', name, names)}" for name in self.data.limit if name not in names]
+        names, faults = [task.name for task in self.tasks], self.faults()
         if not names:
             faults.append(f"tasks is empty. Name one or more of {', '.join(TASKS)}, or describe your own.")
         if self.early_stopping is not None and self.early_stopping < 1:
@@ -250,8 +275,6 @@ class TrainRecipe:
             faults.append(f"halve_on_rising_loss must be 1 or more, or null. Got {self.halve_on_rising_loss}.")
         classes = Counter(spec["class"] for spec in self.regularizers)
         faults += [f"regularizers: {name} is there {n} times." for name, n in classes.items() if n > 1]
-        if self.resume and self.overwrite:
-            faults.append("resume continues what overwrite would replace. Give one of them.")
         if self.aggregator and not faults:
             aggregator, schedule = build_aggregator(self.aggregator), build_schedule(self.schedule)
             faults += misfits(aggregator, schedule, names, loss=self.loss)

@@ -1,6 +1,5 @@
 """Train a trunk before the tasks, and leave a folder that `--model.trunk` and SentenceTransformer take."""
 
-import gc
 import sys
 import time
 from pathlib import Path
@@ -8,11 +7,10 @@ from pathlib import Path
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.assembly import build_model, claim_folder, leave, load_rows, move_model
 from hf_multitask.checkpoints import chosen
 from hf_multitask.plots import can_plot
 from hf_multitask.pretrain_sections import PretrainRecipe
@@ -66,9 +64,7 @@ def main(argv):
         report.save(folder)
         print(f"\n{report.to_markdown()}\nSaved in {folder}, for --model.trunk and for SentenceTransformer.")
     del trainer
-    gc.collect()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

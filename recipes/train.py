@@ -1,6 +1,5 @@
 """Train one model on several tasks, judge it on dev, and leave a folder that AutoModel loads."""
 
-import gc
 import sys
 import time
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-import torch
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.assembly import build_model, claim_folder, leave, load_rows, move_model
 from hf_multitask.baseline import BagOfWords
 from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
@@ -56,9 +54,7 @@ def main(argv):
         report.save(folder)
         print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
     del trainer
-    gc.collect()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave()
 
 
 def bag_of_words(tasks, rows):

@@ -1,16 +1,11 @@
 """A small first stage, for tests that start it in processes of their own: `python pretraining_runs.py SPECS.json`."""
 
-import gc
-import json
-import os
-import signal
-import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import torch
+import training
 from conftest import rows, small, tokenizer
-from training import SignalAt, end_of
 
 from hf_multitask import STS, MultitaskConfig, MultitaskModel
 from hf_multitask.pretraining.encoder import add_adapter
@@ -56,39 +51,7 @@ def build(output_dir, *, stage, pooling="mean", dropout=0.0, tuner=None, freeze=
     )
 
 
-def ends(folder, *specs, processes=1):
-    """What each of the runs ended with, one after the other in processes of their own."""
-    done = start(folder, *specs, processes=processes)
-    assert done.returncode == 0, done.stderr
-    return [torch.load(Path(spec["output_dir"]) / "end.pt", weights_only=False) for spec in specs]
-
-
-def start(folder, *specs, processes=1):
-    (folder / "specs.json").write_text(json.dumps(specs))
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    here = Path(__file__)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parent)}
-    command = [*launch, str(here), str(folder / "specs.json")]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def main(path):
-    """Run every spec of a JSON list; `kill_at` and `resume` are settings of this script."""
-    for spec in json.loads(Path(path).read_text()):
-        kill, resume = spec.pop("kill_at", None), spec.pop("resume", None)
-        trainer = build(**spec)
-        if kill is not None:
-            trainer.add_callback(SignalAt(signal.SIGKILL, kill))
-        end = end_of(trainer, resume=resume)
-        if trainer.is_world_process_zero():
-            torch.save(end, Path(spec["output_dir"]) / "end.pt")
-        del trainer, end
-        gc.collect()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
+start, ends = (partial(function, script=__file__) for function in (training.start, training.ends))
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    training.main(sys.argv[1], build)

@@ -1,20 +1,17 @@
 """The first-stage recipe from its command line to what it leaves, and what it says when something is wrong."""
 
-import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from commands import ROOT, call, load
 from sentence_transformers import SentenceTransformer
 
 from hf_multitask import MultitaskModel, Report
 from hf_multitask.plots import can_plot
-from hf_multitask.recipe import run
 
-ROOT = Path(__file__).parent.parent
 TINY = """
 data: {source: {class: Demo, size: 64}}
 model: {size: {num_hidden_layers: 1, hidden_size: 16, num_attention_heads: 2, intermediate_size: 32}}
@@ -23,27 +20,7 @@ training: {num_train_epochs: 1, per_device_train_batch_size: 20, disable_tqdm: t
 TEXTS = ["The plot was dull.", "Did the cat chase the mouse?", "In the shop, a woman hands a man a book. " * 20]
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 PRETRAIN, TRAIN = load("pretrain"), load("train")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a recipe as its command does; the exit code and what it printed to both streams."""
-
-    def called(recipe, *words):
-        monkeypatch.setattr(sys, "argv", ["recipe", *map(str, words)])
-        code = run(recipe.main)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 @pytest.fixture
@@ -52,7 +29,7 @@ def tiny(tmp_path):
     return ["--config", tmp_path / "tiny.yaml", "--output_dir", tmp_path / "out"]
 
 
-def test_the_folder_is_a_trunk_a_sentence_transformer_and_a_report(call, tiny, tmp_path):
+def test_the_folder_is_a_trunk_a_sentence_transformer_and_a_report(tiny, tmp_path):
     code, out, err = call(PRETRAIN, *tiny, "--model.pooling", "cls")
     assert code == 0, err
     assert "before" in out
@@ -81,14 +58,14 @@ def test_the_folder_is_a_trunk_a_sentence_transformer_and_a_report(call, tiny, t
 
 
 @pytest.mark.parametrize("objective", ["ClassRanking", "Ranking"])
-def test_every_objective_runs(objective, call, tiny, tmp_path):
+def test_every_objective_runs(objective, tiny, tmp_path):
     code, _, err = call(PRETRAIN, *tiny, "--objective.class", objective)
     assert code == 0, err
     assert Report.load(tmp_path / "out").about["objective"] == objective
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("A film.").shape == (16,)
 
 
-def test_a_text_file_and_an_adapter(call, tiny, tmp_path):
+def test_a_text_file_and_an_adapter(tiny, tmp_path):
     (tmp_path / "text.txt").write_text("".join(f"Sentence {i} of the file.\n" for i in range(50)))
     words = ["--text_file", tmp_path / "text.txt", "--text.limit", 40, "--tuner", "{class: Pal, width: 12}"]
     code, _, err = call(PRETRAIN, *tiny, *words, "--model.freeze_trunk", "--probe", "null")
@@ -97,7 +74,7 @@ def test_a_text_file_and_an_adapter(call, tiny, tmp_path):
     assert set(Report.load(tmp_path / "out").values) == {"sts"}
 
 
-def test_resume_goes_on_and_a_second_run_needs_leave(call, tiny, tmp_path):
+def test_resume_goes_on_and_a_second_run_needs_leave(tiny, tmp_path):
     assert call(PRETRAIN, *tiny)[0] == 0
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     report = Report.load(tmp_path / "out")
@@ -127,7 +104,7 @@ def moods(tmp_path):
     return written
 
 
-def test_any_task_with_classes_will_do(call, tiny, moods, tmp_path):
+def test_any_task_with_classes_will_do(tiny, moods, tmp_path):
     code, _, err = call(PRETRAIN, *tiny, *moods(9, 2, 12))
     assert code == 0, err
     assert set(Report.load(tmp_path / "out").values) == {"mood"}
@@ -141,7 +118,7 @@ def test_any_task_with_classes_will_do(call, tiny, moods, tmp_path):
         ((8, 8, 8), ["--training.per_device_train_batch_size", 4], ["each of the 3 classes, 6 in all", "is 4"]),
     ],
 )
-def test_too_few_rows_are_named_before_training(counts, more, parts, call, tiny, moods, tmp_path):
+def test_too_few_rows_are_named_before_training(counts, more, parts, tiny, moods, tmp_path):
     code, _, err = call(PRETRAIN, *tiny, *moods(*counts), *more)
     assert code == 1
     assert all(part in err for part in parts), err
@@ -158,7 +135,7 @@ def test_too_few_rows_are_named_before_training(counts, more, parts, call, tiny,
         (None, [], "there is no such file"),
     ],
 )
-def test_too_little_text_is_named_before_training(text, more, part, call, tiny, tmp_path):
+def test_too_little_text_is_named_before_training(text, more, part, tiny, tmp_path):
     if text is not None:
         (tmp_path / "text.txt").write_text(text)
     code, _, err = call(PRETRAIN, *tiny, "--text_file", tmp_path / "text.txt", *more)

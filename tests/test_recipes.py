@@ -1,27 +1,20 @@
 """Every recipe from its command line to what it leaves, and what it says when something is wrong."""
 
-import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import commands
 import pytest
 import torch
+from commands import ROOT, call, load
 from transformers import AutoModel, GPT2Config, GPT2Model
 
 from hf_multitask import MultitaskModel, Report
-from hf_multitask.recipe import run
 
-ROOT = Path(__file__).parent.parent
-TINY = """
-data: {source: {class: Demo, size: 64}}
-model: {size: {num_hidden_layers: 1, hidden_size: 16, num_attention_heads: 2, intermediate_size: 32}}
-training: {num_train_epochs: 1, disable_tqdm: true}
-compare: [bag_of_words]
-"""
+TINY = commands.TINY + "compare: [bag_of_words]\n"
 HEADERS = {
     "ids-sst": "\tid\tsentence\tsentiment\n",
     "quora": "\tid\tsentence1\tsentence2\tis_duplicate\n",
@@ -29,27 +22,7 @@ HEADERS = {
 }
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 TRAIN, EVALUATE, BENCHMARK = load("train"), load("evaluate"), load("benchmark")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a recipe as its command does; the exit code and what it printed to both streams."""
-
-    def called(recipe, *words):
-        monkeypatch.setattr(sys, "argv", ["recipe", *map(str, words)])
-        code = run(recipe.main)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 @pytest.fixture
@@ -75,7 +48,7 @@ def course(tmp_path):
     return folder
 
 
-def test_train_then_evaluate_then_submit(call, tiny, course, tmp_path):
+def test_train_then_evaluate_then_submit(tiny, course, tmp_path):
     code, out, err = call(TRAIN, *tiny, "--data_dir", course)
     assert code == 0, err
     assert "| sst" in out
@@ -109,7 +82,7 @@ def test_train_then_evaluate_then_submit(call, tiny, course, tmp_path):
         assert len((tmp_path / "judged" / f"{name}-test-output.csv").read_text().splitlines()) == 2
 
 
-def test_a_task_of_ones_own_from_yaml(call, tmp_path):
+def test_a_task_of_ones_own_from_yaml(tmp_path):
     (tmp_path / "mood.csv").write_text(
         "text,mood\n" + "".join(f"I am {w} {i},{w}\n" for i in range(8) for w in ("sad", "glad"))
     )
@@ -129,7 +102,7 @@ tasks:
     assert AutoModel.from_pretrained(tmp_path / "out").predict("mood", ["I am glad"]).labels[0] in ("sad", "glad")
 
 
-def test_another_trunk_and_a_frozen_one(call, tiny, tmp_path):
+def test_another_trunk_and_a_frozen_one(tiny, tmp_path):
     assert call(TRAIN, *tiny)[0] == 0
     words = [*tiny[:2], "--output_dir", tmp_path / "second", "--model.trunk", tmp_path / "out", "--model.freeze_trunk"]
     code, _, err = call(TRAIN, *words, "--tasks", "sst")
@@ -140,7 +113,7 @@ def test_another_trunk_and_a_frozen_one(call, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("tuner", ["{class: Pal, width: 12}", "{class: LoraConfig, r: 2}"])
-def test_an_adapter_for_every_task(tuner, call, tiny, course, tmp_path):
+def test_an_adapter_for_every_task(tuner, tiny, course, tmp_path):
     words = [*tiny, "--data_dir", course, "--tuner", tuner, "--model.freeze_trunk"]
     code, _, err = call(TRAIN, *words)
     assert code == 0, err
@@ -157,7 +130,7 @@ def test_an_adapter_for_every_task(tuner, call, tiny, course, tmp_path):
     assert last.is_dir()
 
 
-def test_gradients_are_joined_by_an_aggregator(call, tiny, tmp_path):
+def test_gradients_are_joined_by_an_aggregator(tiny, tmp_path):
     words = ["--aggregator.class", "PCGrad", "--training.logging_steps", "1"]
     code, _, err = call(TRAIN, *tiny, *words)
     assert code == 0, err
@@ -170,7 +143,7 @@ def test_gradients_are_joined_by_an_aggregator(call, tiny, tmp_path):
     }
 
 
-def test_resume_goes_on_and_a_second_run_needs_leave(call, tiny, tmp_path):
+def test_resume_goes_on_and_a_second_run_needs_leave(tiny, tmp_path):
     assert call(TRAIN, *tiny)[0] == 0
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     code, _, err = call(TRAIN, *tiny)
@@ -219,7 +192,7 @@ def remove(folder):
         (lambda folder: [spoil_label(folder), empty(folder)], ["label 7", "empty", "2 faults"]),
     ],
 )
-def test_bad_data_is_named_and_leaves_nothing_that_looks_finished(spoil, parts, call, tiny, course, tmp_path):
+def test_bad_data_is_named_and_leaves_nothing_that_looks_finished(spoil, parts, tiny, course, tmp_path):
     spoil(course)
     code, _, err = call(TRAIN, *tiny, "--data_dir", course)
     assert code == 1
@@ -240,14 +213,14 @@ def test_bad_data_is_named_and_leaves_nothing_that_looks_finished(spoil, parts, 
         (["--data.source.class", "Published", "--tasks", "cfimdb"], ["cfimdb"]),
     ],
 )
-def test_bad_settings_are_named(words, parts, call, tiny, tmp_path):
+def test_bad_settings_are_named(words, parts, tiny, tmp_path):
     code, _, err = call(TRAIN, *tiny, *words)
     assert code == 1
     assert all(part in err for part in parts), err
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-def test_a_trunk_of_another_architecture_is_named(call, tiny, tmp_path):
+def test_a_trunk_of_another_architecture_is_named(tiny, tmp_path):
     GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt")
     code, _, err = call(TRAIN, *tiny, "--model.trunk", tmp_path / "gpt")
     assert code == 1
@@ -257,7 +230,7 @@ def test_a_trunk_of_another_architecture_is_named(call, tiny, tmp_path):
     assert "not a multitask model" in err
 
 
-def test_a_loss_that_is_no_number_ends_the_run(call, tiny, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path, monkeypatch):
     forward = MultitaskModel.forward
 
     def spoiled(self, *args, **kwargs):
@@ -296,7 +269,7 @@ def test_accelerate_launches_the_recipe(processes, tiny, tmp_path):
     assert Report.load(tmp_path / "out").tasks["sst"]["n"] == 8
 
 
-def test_a_launcher_is_told_the_sentence_too(call, tiny, tmp_path, monkeypatch):
+def test_a_launcher_is_told_the_sentence_too(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
     code, _, err = call(TRAIN, *tiny, "--tasks", "stt")
     assert code == 1
@@ -304,7 +277,7 @@ def test_a_launcher_is_told_the_sentence_too(call, tiny, tmp_path, monkeypatch):
     assert told["message"] == told["extraInfo"]["py_callstack"] == err.strip()
 
 
-def test_train_with_regularizers_leaves_the_teacher_too(call, tiny, tmp_path):
+def test_train_with_regularizers_leaves_the_teacher_too(tiny, tmp_path):
     words = ["--regularizers", "[{class: Smart, weight: 1}, {class: Bregman, save_teacher: true}]"]
     code, _, err = call(TRAIN, *tiny, *words, "--halve_on_rising_loss", 2)
     assert code == 0, err
@@ -314,7 +287,7 @@ def test_train_with_regularizers_leaves_the_teacher_too(call, tiny, tmp_path):
         assert AutoModel.from_pretrained(folder).predict("sst", ["Good."]).labels
 
 
-def test_the_benchmark_prints_and_keeps_its_table(call, tmp_path):
+def test_the_benchmark_prints_and_keeps_its_table(tmp_path):
     words = ["--layers", 1, "--width", 24, "--rows", 2, "--rounds", 2, "--output_dir", tmp_path]
     code, out, err = call(BENCHMARK, *words)
     assert code == 0, err

@@ -138,7 +138,7 @@ def held(parameter):
     return (parameter.to_local() if hasattr(parameter, "to_local") else parameter).numel()
 
 
-def command(folder, *specs, processes=1, config=None):
+def command(folder, *specs, processes=1, config=None, script=__file__):
     """The words and the environment that run trainings one after the other, under an accelerate `config` if given."""
     (folder / "specs.json").write_text(json.dumps(specs))
     launch = [sys.executable]
@@ -147,7 +147,7 @@ def command(folder, *specs, processes=1, config=None):
         launch += ["--main_process_port", "0"]
     elif processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [*launch, str(HERE / "training.py"), str(folder / "specs.json")]
+    words = [*launch, str(script), str(folder / "specs.json")]
     return words, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
 
 
@@ -176,7 +176,7 @@ def assert_identical(one, other):
         torch.testing.assert_close(one[part], other[part], atol=0, rtol=0)
 
 
-def main(path):
+def main(path, build):
     """Run every spec of a JSON list one after the other; what is no setting of `build` is for this script.
 
     `kill_at`, `terminate_at` and `room_at` are steps, `resume` is a checkpoint, True or "auto", and `refused` says that
@@ -210,4 +210,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], build)
