@@ -2,10 +2,17 @@
 
 import os
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
-__all__ = ["backend_of", "prepare"]
+__all__ = ["backend_of", "prepare", "processes"]
+
+
+def processes() -> PartialState:
+    """The processes that were launched together, and this one's device."""
+    # On a machine without an accelerator it sees the others only when it is told so.
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def backend_of(accelerator: Accelerator) -> str:

@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .backends import processes
 from .ballots import Ballot, collect, texts_of
 from .calibration import fit_temperature
 from .distillation import soften
@@ -42,8 +43,15 @@ class Made:
 
 
 def gather(members: Sequence[str], *, one_at_a_time: bool, over: str) -> EnsembleModel:
-    """The plain mean of members, from which every rule begins."""
-    return EnsembleModel.from_members(members, combiner={"class": "Mean", "over": over}, one_at_a_time=one_at_a_time)
+    """The plain mean of members, from which every rule begins, on this process's device."""
+    state = processes()
+    if state.num_processes > 1:
+        raise ValueError(
+            "Members are asked in one process: start ensemble.py without a launcher. What it makes may be judged by "
+            "evaluate.py in several."
+        )
+    combiner = {"class": "Mean", "over": over}
+    return EnsembleModel.from_members(members, combiner=combiner, one_at_a_time=one_at_a_time).to(state.device)
 
 
 def combine(

@@ -7,17 +7,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
+from .backends import processes
 from .metrics import METRICS, bootstrap
 from .models.construct import unknown
 from .models.objectives import Objective, Prediction, build_objective
 from .report import Report
 
-__all__ = ["InBatches", "Predictor", "evaluate"]
+__all__ = ["InBatches", "Predictor", "evaluate", "predicted"]
 
 
 class Predictor(Protocol):
@@ -55,6 +55,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     distributed: bool = False,
+    values: dict[str, np.ndarray] | None = None,
     trunk: str | None = None,
     beside: dict[str, dict[str, float]] | None = None,
     **about: Any,
@@ -63,14 +64,14 @@ def evaluate(
 
     `resamples` are those of the bootstrap intervals; zero leaves these out. With `distributed` every process
     predicts its share of the rows, each row counts once, and every process gets the same report. Seconds and
-    speed are those of the prediction alone. `trunk`, `beside` and whatever else is given go into the report
-    as they are.
+    speed are those of the prediction alone. `values` is filled with the answers to each task. `trunk`, `beside` and
+    whatever else is given go into the report as they are.
     """
     labels = checked_labels(predictor.tasks, datasets)
-    entries, seconds = {}, 0.0
+    entries, seconds, kept = {}, 0.0, {} if values is None else values
     for name, dataset in datasets.items():
-        scores, values, spent = predicted(predictor, name, dataset, distributed=distributed)
-        results = judged(predictor.tasks[name], scores, values, labels[name], resamples=resamples, seed=seed)
+        scores, kept[name], spent = predicted(predictor, name, dataset, distributed=distributed)
+        results = judged(predictor.tasks[name], scores, kept[name], labels[name], resamples=resamples, seed=seed)
         entries[name] = {"split": split, "n": len(dataset), **results}
         seconds += spent
     speed = sum(map(len, datasets.values())) / seconds
@@ -124,9 +125,8 @@ def fitting(objective: Objective) -> list[str]:
 def predicted(
     predictor: Predictor, name: str, dataset: Dataset, *, distributed: bool
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Scores [n, outputs], values [n] and the seconds that the slowest process took."""
-    # On a machine without an accelerator, PartialState sees the other processes only when it is told so.
-    state = PartialState(cpu=not torch.accelerator.is_available()) if distributed else None
+    """Scores [n, outputs], values [n] and the seconds that the slowest process took; labels are not looked at."""
+    state = processes() if distributed else None
     rank, world = (state.process_index, state.num_processes) if state else (0, 1)
     n, share = len(dataset), -(-len(dataset) // world)
     # Passes of a sharded model are collective: every process predicts equally many rows, the last ones repeated.
@@ -152,6 +152,8 @@ def predicted(
             f"The scores of task '{name}' are not numbers in {lost:,} of {n:,} rows: the model has diverged. "
             "Train it with a lower learning rate, or clip its gradients."
         )
+    if build_objective(predictor.tasks[name]["objective"]).labels:
+        values = values.astype(int)
     return scores, values, max(part[2] for part in parts)
 
 
@@ -168,7 +170,7 @@ def judged(
     names = list(objective.labels or ())
     classes = len(names) or None
     if classes:
-        values, labels = values.astype(int), labels.astype(int)
+        labels = labels.astype(int)
     ordered = sorted(fitting(objective), key=lambda metric: metric != own)
     entry: dict[str, Any] = {"metric": own, "scored": task["scored"]}
     entry |= {metric: METRICS[metric].measure(values, labels, classes=classes) for metric in ordered}

@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-from hf_multitask.assembly import load_model, load_rows
-from hf_multitask.evaluator import evaluate
+from hf_multitask.assembly import leave, load_model, load_rows
+from hf_multitask.backends import processes
+from hf_multitask.evaluator import InBatches, evaluate, predicted
 from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections import EvaluateRecipe
 from hf_multitask.submission import write_submission
@@ -16,34 +18,28 @@ from hf_multitask.tasks import Task
 
 def main(argv):
     recipe = read_recipe(EvaluateRecipe, argv)
-    model = load_model(recipe.model, revision=recipe.revision)
+    state = processes()
+    model = load_model(recipe.model, revision=recipe.revision).to(state.device)
     names = recipe.tasks or list(model.tasks)
     tasks = [Task.from_description(name, model.config.known(name)) for name in names]
     rows = load_rows(tasks, recipe.data, [recipe.split], seed=recipe.seed)[recipe.split]
-    answers = Answers(model, recipe.batch_size)
-    folder = Path(recipe.output_dir)
     judged = {name: data for name, data in rows.items() if "label" in data.column_names}
-    report = evaluate(answers, judged, split=recipe.split, seed=recipe.seed, trunk=recipe.model) if judged else None
-    for name in rows.keys() - judged.keys():
-        answers.predict(name, rows[name]["first"], rows[name]["second"] if model.tasks[name]["pair"] else None)
-    for name, values in answers.values.items():
-        print("Wrote", write_submission(folder, name, recipe.split, rows[name]["id"], values))
-    if report is not None:
-        report.save(folder)
-        print(f"\n{report.to_markdown()}")
-
-
-class Answers:
-    """A model that keeps what it answered."""
-
-    def __init__(self, model, batch_size):
-        self.model, self.tasks, self.batch_size = model, model.tasks, batch_size
-        self.values = {}
-
-    def predict(self, task, first, second=None):
-        prediction = self.model.predict(task, first, second, batch_size=self.batch_size)
-        self.values[task] = prediction.values
-        return prediction
+    answering, several, report = InBatches(model, recipe.batch_size), state.num_processes > 1, None
+    values: dict[str, Any] = {}
+    if judged:
+        options: Any = {"split": recipe.split, "seed": recipe.seed, "trunk": recipe.model}
+        report = evaluate(answering, judged, values=values, distributed=several, **options)
+    # In an order that is the same in every process.
+    for name in (name for name in rows if name not in judged):
+        _, values[name], _ = predicted(answering, name, rows[name], distributed=several)
+    if state.is_main_process:
+        folder = Path(recipe.output_dir)
+        for name in rows:
+            print("Wrote", write_submission(folder, name, recipe.split, rows[name]["id"], values[name]))
+        if report is not None:
+            report.save(folder)
+            print(f"\n{report.to_markdown()}")
+    leave()
 
 
 if __name__ == "__main__":

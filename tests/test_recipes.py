@@ -300,3 +300,27 @@ def test_the_benchmark_prints_and_keeps_its_table(tmp_path):
     assert code == 1
     assert "multiple of the 12 heads" in err
     assert "rounds must be 1 or more" in err
+
+
+@pytest.mark.distributed
+def test_two_processes_write_the_answers_of_one(tiny, course, tmp_path):
+    code, _, err = call(TRAIN, *tiny, "--data_dir", course)
+    assert code == 0, err
+    for split in ("dev", "test"):
+        words = ["--model", tmp_path / "out", "--data_dir", course, "--split", split, "--output_dir"]
+        code, _, err = call(EVALUATE, *words, tmp_path / f"one-{split}")
+        assert code == 0, err
+        launch = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "accelerate_config.yaml"]
+        launch += ["--num_processes", 2, "--main_process_port", 0, ROOT / "recipes" / "evaluate.py"]
+        command = map(str, [sys.executable, *launch, *words, tmp_path / f"two-{split}"])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(list(command), env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        one, two = ({file.name: file for file in (tmp_path / f"{n}-{split}").iterdir()} for n in ("one", "two"))
+        assert one.keys() == two.keys()
+        answers = [name for name in one if name.endswith(".csv")]
+        assert len(answers) == 3
+        for name in answers:
+            assert one[name].read_text() == two[name].read_text()
+    reports = [Report.load(tmp_path / f"{n}-dev").tasks for n in ("one", "two")]
+    assert reports[0] == reports[1]
