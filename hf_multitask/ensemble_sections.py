@@ -76,6 +76,8 @@ class EnsembleRecipe:
             for name in ("trials", "batch_size")
             if vars(self)[name] < 1
         ]
+        if self.data.stream:
+            faults.append("data.stream is for train.py: a rule asks its members of every row.")
         if not self.members:
             faults.append("members is empty. Name the folders of one model or more.")
         inside = [name for name in self.members if Path(name).resolve().is_relative_to(Path(self.output_dir).resolve())]

@@ -114,6 +114,8 @@ class PretrainRecipe(RunRecipe):
 
     def __post_init__(self) -> None:
         names, faults = [task.name for task in self.tasks], self.faults()
+        if self.data.stream:
+            faults.append("data.stream is for train.py: a first stage needs all its texts.")
         faults += self.misfits({task.name: task.build() for task in self.tasks})
         if self.similarity is None and self.probe is None:
             faults.append("Nothing judges the result. Name a task of pairs in similarity, or one of classes in probe.")

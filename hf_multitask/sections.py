@@ -155,8 +155,15 @@ class DataSection:
         metadata={"help": "Most training rows of a task, by the seed: {qqp: 6000}"},
     )
 
+    stream: dict[str, int] = field(
+        default_factory=dict,
+        metadata={"help": "Tasks whose training rows are read as they come, and how many make a pass: {qqp: 363846}"},
+    )
+
     def __post_init__(self) -> None:
-        faults = [f"limit.{name} must be 1 or more. Got {limit}." for name, limit in self.limit.items() if limit < 1]
+        sizes = {"limit": self.limit, "stream": self.stream}
+        faults = [f"{k}.{name} must be 1 or more. Got {n}." for k, s in sizes.items() for name, n in s.items() if n < 1]
+        faults += [f"stream.{name} is a limit already. Leave limit out." for name in self.stream if name in self.limit]
         if self.max_length < 3:
             faults.append(f"max_length must be 3 or more: two are special tokens. Got {self.max_length}.")
         if faults:
@@ -214,7 +221,10 @@ class RunRecipe:
         """What these say against each other."""
         names = [task.name for task in self.tasks]
         found = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
-        found += [f"data.limit: {unknown('task', name, names)}" for name in self.data.limit if name not in names]
+        for part in ("limit", "stream"):
+            found += [
+                f"data.{part}: {unknown('task', name, names)}" for name in getattr(self.data, part) if name not in names
+            ]
         if self.resume and self.overwrite:
             found.append("resume continues what overwrite would replace. Give one of them.")
         return found
@@ -275,6 +285,12 @@ class TrainRecipe(RunRecipe):
             faults.append(f"halve_on_rising_loss must be 1 or more, or null. Got {self.halve_on_rising_loss}.")
         classes = Counter(spec["class"] for spec in self.regularizers)
         faults += [f"regularizers: {name} is there {n} times." for name, n in classes.items() if n > 1]
+        if self.data.stream and self.model.trunk is None and not faults:
+            faults.append("A new trunk takes its vocabulary from all training rows, which data.stream does not keep.")
+        if self.data.stream and self.compare:
+            faults.append(
+                f"compare: {', '.join(self.compare)} reads all training rows, which data.stream does not keep."
+            )
         if self.aggregator and not faults:
             aggregator, schedule = build_aggregator(self.aggregator), build_schedule(self.schedule)
             faults += misfits(aggregator, schedule, names, loss=self.loss)
@@ -285,6 +301,7 @@ class TrainRecipe(RunRecipe):
         """How the tasks are trained together, as `MultitaskTrainer` takes it."""
         return {
             "schedule": build_schedule(self.schedule),
+            "stream_rows": self.data.stream,
             "weights": {task.name: task.weight for task in self.tasks},
             "aggregator": build_aggregator(self.aggregator) if self.aggregator else None,
             "regularizers": [build_regularizer(spec) for spec in self.regularizers],

@@ -19,8 +19,9 @@ from .backends import backend_of, prepare
 from .callbacks import EpochCallback, HalveOnRisingLoss
 from .checkpoints import WholeCheckpoints, newest_whole
 from .curves import Curves, NotFinite
-from .data.encoded import Collator, EncodedTask, StepDataset, encode_task, split_by_task
+from .data.encoded import Collator, StepDataset, split_by_task
 from .data.sampler import MultitaskSampler
+from .data.streams import Stream, StreamedTask, encode_all
 from .evaluator import InBatches, evaluate
 from .gradients import TaskGradients, misfits
 from .interruptions import Interrupted, StopOnSignal
@@ -43,9 +44,10 @@ class MultitaskTrainer(WholeCheckpoints):
     """Train a `MultitaskModel` on several tasks at once.
 
     `train_dataset` and `eval_dataset` map task names to rows with the columns first, second and label, as `load`
-    gives them; the schedule says which tasks a step holds; `weights` multiply the tasks' losses. Their losses
-    are summed, unless an `aggregator` joins their gradients; `regularizers` add a penalty to each. Evaluation gives
-    `eval_score` beside each task's own metrics.
+    gives them. Training rows may come from a stream, an `IterableDataset` or a `RowStream`, of which a pass is as many
+    rows as `stream_rows` says. The schedule says which tasks a step holds; `weights` multiply the tasks' losses. Their
+    losses are summed, unless an `aggregator` joins their gradients; `regularizers` add a penalty to each. Evaluation
+    gives `eval_score` beside each task's own metrics.
     """
 
     model: MultitaskModel
@@ -57,7 +59,8 @@ class MultitaskTrainer(WholeCheckpoints):
         model: MultitaskModel,
         args: MultitaskTrainingArguments,
         *,
-        train_dataset: Mapping[str, datasets.Dataset],
+        train_dataset: Mapping[str, datasets.Dataset | datasets.IterableDataset | Stream],
+        stream_rows: Mapping[str, int] | None = None,
         eval_dataset: Mapping[str, datasets.Dataset] | None = None,
         schedule: Schedule | None = None,
         weights: Mapping[str, float] | None = None,
@@ -78,10 +81,13 @@ class MultitaskTrainer(WholeCheckpoints):
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.names}
         if aggregator and (faults := misfits(aggregator, self.schedule, self.names, loss=args.loss)):
             raise ValueError(" ".join(faults))
-        self.encoded = {
-            name: EncodedTask(encode_task(train_dataset[name], name, model.config, model.tokenizer))
-            for name in self.names
-        }
+        self.encoded = encode_all(
+            {name: train_dataset[name] for name in self.names},
+            model,
+            counts=stream_rows or {},
+            step_rows=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+        )
         if args.ddp_find_unused_parameters is None:
             # Looking for parameters without gradient costs a walk over the graph in each step.
             whole = self.schedule.every_task and len(self.names) == len(model.config.tasks)
@@ -130,6 +136,7 @@ class MultitaskTrainer(WholeCheckpoints):
             accumulation=args.gradient_accumulation_steps,
             seed=args.seed if args.data_seed is None else args.data_seed,
             fill=self.is_deepspeed_enabled,
+            streamed=[name for name, task in self.encoded.items() if isinstance(task, StreamedTask)],
         )
         steps = self.sampler.steps
         self.sampler.epochs = math.ceil(args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs)

@@ -302,6 +302,19 @@ def test_the_benchmark_prints_and_keeps_its_table(tmp_path):
     assert "rounds must be 1 or more" in err
 
 
+def test_training_rows_may_come_as_a_stream(tiny, course, tmp_path):
+    code, _, err = call(TRAIN, *tiny, "--data_dir", course)
+    assert code == 0, err
+    words = ["--data_dir", course, "--model.trunk", tmp_path / "out", "--output_dir", tmp_path / "streamed"]
+    words += ["--data.stream", "{qqp: 16, sts: 12}", "--training.disable_tqdm", "true", "--compare", "[]"]
+    code, _, err = call(TRAIN, *words, "--overwrite", "false")
+    assert code == 0, err
+    assert set(Report.load(tmp_path / "streamed").tasks) == {"sst", "qqp", "sts"}
+    code, _, err = call(TRAIN, *words, "--overwrite", "--data.stream.qqp", 17)
+    assert code == 1
+    assert "The stream ended after 16 rows, and a pass was said to have 17" in err
+
+
 @pytest.mark.distributed
 def test_two_processes_write_the_answers_of_one(tiny, course, tmp_path):
     code, _, err = call(TRAIN, *tiny, "--data_dir", course)

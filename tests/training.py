@@ -57,6 +57,8 @@ def build(
     heads=None,
     layers=2,
     limit=None,
+    streamed=(),
+    stream_rows=None,
     dropout=0.0,
     tuner=None,
     frozen=False,
@@ -64,7 +66,7 @@ def build(
     regularizers=(),
     **arguments,
 ):
-    """A trainer of the small model; `heads` maps tasks to classes, `limit` is of each task's rows."""
+    """A trainer of the small model; `heads` maps tasks to classes, `limit` is of rows, `streamed` names tasks."""
     torch.manual_seed(0)
     trunk, words, data = (fixture.__wrapped__ for fixture in (small, tokenizer, rows))
     config = trunk()
@@ -90,7 +92,8 @@ def build(
     return MultitaskTrainer(
         model,
         MultitaskTrainingArguments(str(output_dir), **options),
-        train_dataset=kept,
+        train_dataset={name: r.to_iterable_dataset() if name in streamed else r for name, r in kept.items()},
+        stream_rows={name: len(kept[name]) for name in streamed} if stream_rows is None else stream_rows,
         eval_dataset=kept,
         schedule=build_schedule(schedule),
         aggregator=None if aggregator is None else build_aggregator(aggregator),

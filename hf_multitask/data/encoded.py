@@ -1,7 +1,7 @@
 """Rows as token ids: encoded once into Arrow, read without copies."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import datasets
 import numpy as np
@@ -13,7 +13,7 @@ from ..models.configuration_multitask import MultitaskConfig
 from ..models.encoding import Encoded, encode, flatten
 from .sampler import Share
 
-__all__ = ["Collator", "EncodedTask", "StepDataset", "encode_task", "split_by_task"]
+__all__ = ["Collator", "EncodedTask", "StepDataset", "TaskRows", "encode_block", "encode_task", "split_by_task"]
 
 IDS = datasets.List(datasets.Value("int32"))
 
@@ -22,6 +22,22 @@ def encode_task(
     rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
 ) -> datasets.Dataset:
     """Token ids of one task's rows: columns `ids_0` and, for pairs encoded apart, `ids_1`; likewise `segments_0`."""
+    encoded, features = encoding(task, config, tokenizer, label=rows.features["label"])
+    return rows.map(encoded, batched=True, remove_columns=rows.column_names, features=features, desc=f"Encoding {task}")
+
+
+def encode_block(
+    rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
+) -> datasets.Dataset:
+    """The same of a few rows, at once and in silence."""
+    encoded, features = encoding(task, config, tokenizer, label=rows.features["label"])
+    return datasets.Dataset.from_dict(encoded(rows.with_format(None)[:]), features=features)
+
+
+def encoding(
+    task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase, *, label: Any
+) -> tuple[Callable[[Mapping[str, list[Any]]], dict[str, list[Any]]], datasets.Features]:
+    """What makes token ids of a batch of rows, and the types of its columns."""
     apart = config.texts(task) == 2
 
     def encoded(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
@@ -38,8 +54,17 @@ def encode_task(
     names = [f"{kind}_{side}" for side in range(1 + apart) for kind in ("ids", "segments")]
     if "token_type_ids" not in tokenizer.model_input_names:
         names = [name for name in names if name.startswith("ids")]
-    features = datasets.Features({"label": rows.features["label"], **dict.fromkeys(names, IDS)})
-    return rows.map(encoded, batched=True, remove_columns=rows.column_names, features=features, desc=f"Encoding {task}")
+    return encoded, datasets.Features({"label": label, **dict.fromkeys(names, IDS)})
+
+
+class TaskRows(Protocol):
+    """The rows of one task, wherever they are: how long each is, and where those of a step lie."""
+
+    lengths: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def at(self, rows: np.ndarray, *, idle: bool = False) -> tuple["EncodedTask", np.ndarray]: ...
 
 
 class EncodedTask:
@@ -57,6 +82,10 @@ class EncodedTask:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, rows: np.ndarray, *, idle: bool = False) -> tuple["EncodedTask", np.ndarray]:
+        """Where rows lie, and their numbers there."""
+        return self, rows
 
     def sequences(self, side: int, rows: np.ndarray) -> Encoded:
         segments = self.take(f"segments_{side}", rows) if f"segments_{side}" in self.columns else None
@@ -76,14 +105,15 @@ def flat(column: Any) -> tuple[np.ndarray, np.ndarray]:
 class StepDataset(Dataset):
     """What a list of shares stands for: the encoded rows of every task in one micro-step."""
 
-    def __init__(self, tasks: Mapping[str, EncodedTask]):
+    def __init__(self, tasks: Mapping[str, TaskRows]):
         self.tasks = dict(tasks)
 
     def __len__(self) -> int:
         return sum(len(task) for task in self.tasks.values())
 
     def __getitem__(self, share: Share) -> tuple[Share, EncodedTask]:
-        return share, self.tasks[share.task]
+        task, rows = self.tasks[share.task].at(share.rows, idle=share.idle)
+        return share._replace(rows=rows), task
 
     def __getitems__(self, shares: Sequence[Share]) -> list[tuple[Share, EncodedTask]]:
         return [self[share] for share in shares]

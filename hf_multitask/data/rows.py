@@ -22,6 +22,7 @@ __all__ = [
     "Row",
     "Source",
     "Unreadable",
+    "checked",
     "load",
     "load_all",
     "overlap",
@@ -118,12 +119,22 @@ def load(task: Task, split: str, source: Source, *, on_bad_row: str = "error") -
         raise ValueError(unknown("split", split, SPLITS))
     if on_bad_row not in POLICIES:
         raise ValueError(unknown("on_bad_row", on_bad_row, POLICIES))
+    return checked(task, split, rows_of(source, task, split), on_bad_row=on_bad_row, place=Place(repr(source)))
+
+
+def rows_of(source: Source, task: Task, split: str) -> Iterator[Row]:
+    """A source's rows; that there can be none is raised where they are read."""
+    yield from source.rows(task, split)
+
+
+def checked(task: Task, split: str, rows: Iterable[Row], *, on_bad_row: str, place: Place) -> Dataset:
+    """Raw rows as a dataset, the bad ones raised or left out; `place` is where rows were looked for in vain."""
     intake = Intake(task)
     faults: list[Fault] = []
     unlabelled: list[Fault] = []
     total = 0
     try:
-        for row in source.rows(task, split):
+        for row in rows:
             total += 1
             for kind, text in intake.take(row):
                 (unlabelled if kind == NO_LABEL else faults).append(Fault(task.name, split, row.place, kind, text))
@@ -139,7 +150,7 @@ def load(task: Task, split: str, source: Source, *, on_bad_row: str = "error") -
     if faults and on_bad_row == "error":
         raise DataError(faults)
     if not len(table):
-        place = faults[0].place._replace(number=None) if faults else Place(repr(source))
+        place = faults[0].place._replace(number=None) if faults else place
         raise DataError([*faults, Fault(task.name, split, place, "unreadable", "no usable row", row=False)])
     if faults:
         kinds: dict[Place, str] = {}

@@ -1,14 +1,17 @@
 """Which rows the next step trains: the host of the schedules."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ..schedules import Plan, Schedule
 
-__all__ = ["MultitaskSampler", "Share"]
+__all__ = ["WINDOW", "MultitaskSampler", "Share", "bucket"]
+
+WINDOW = 16
+"""How many batches' worth of rows are looked at together for rows of near lengths."""
 
 
 class Share(NamedTuple):
@@ -34,6 +37,8 @@ class MultitaskSampler:
     A task's rows come in passes: each is shuffled anew, and its last batch may be short. Batches are made of rows
     of near lengths, among the rows that the epoch would have seen anyway.
 
+    The rows of tasks that are `streamed` come in their own order, numbered on from pass to pass.
+
     With `fill`, every list of shares also has one row, of weight zero, of each task that its step leaves idle.
 
     Accelerate gives process r every r-th list of shares. It must find no `batch_size` here, or it would merge
@@ -50,8 +55,9 @@ class MultitaskSampler:
         accumulation: int = 1,
         seed: int = 0,
         epochs: int = 1,
-        window: int = 16,
+        window: int = WINDOW,
         fill: bool = False,
+        streamed: Collection[str] = (),
     ):
         if empty := [name for name, rows in lengths.items() if len(rows) == 0]:
             raise ValueError(f"Every task needs training rows. None for: {', '.join(empty)}.")
@@ -60,6 +66,7 @@ class MultitaskSampler:
         self.shares = world * accumulation
         self.step_rows = batch_size * self.shares
         self.seed, self.epochs, self.window, self.fill = seed, epochs, window, fill
+        self.streamed = set(streamed)
         self.sizes = {name: len(rows) for name, rows in lengths.items()}
         self.passes = {name: -(-size // self.step_rows) for name, size in self.sizes.items()}
         self.epoch = 0
@@ -96,6 +103,8 @@ class MultitaskSampler:
         """The rows of a task in each of its steps of the current epoch."""
         start = sum(name in step for epoch in range(self.epoch) for step in self.plan(epoch))
         left = sum(name in step for step in self.plan(self.epoch))
+        if name in self.streamed:
+            return [self.coming(name, step) for step in range(start, start + left)]
         batches: list[np.ndarray] = []
         while left:
             number, first = divmod(start, self.passes[name])
@@ -106,6 +115,13 @@ class MultitaskSampler:
             batches += bucket(rows, self.lengths[name], self.step_rows, window=self.window, shuffle=shuffle)
             start, left = start + taken, left - taken
         return batches
+
+    def coming(self, name: str, step: int) -> np.ndarray:
+        """The rows of a streamed task in one of all its steps, numbered since the beginning of training."""
+        number, place = divmod(step, self.passes[name])
+        size = self.sizes[name]
+        last = min((place + 1) * self.step_rows, size)
+        return np.arange(number * size + place * self.step_rows, number * size + last)
 
     def idle(self, name: str) -> Share:
         """A row of a task that a step does not train."""
