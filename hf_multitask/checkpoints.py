@@ -67,6 +67,8 @@ class WholeCheckpoints(Trainer):
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
+            # One that is written again is not whole meanwhile.
+            (checkpoint / MARK).unlink(missing_ok=True)
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:

@@ -49,6 +49,13 @@ class StopOnSignal(TrainerCallback):
         elif state.global_step % EVERY == 0:
             told = torch.tensor([self.told], dtype=torch.float, device=self.accelerator.device)
             self.stopped = bool(self.accelerator.reduce(told, "sum").item())
+        # Training that ends with this step needs no stopping.
+        self.stopped = self.stopped and not control.should_training_stop
         if self.stopped:
-            control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
+            control.should_training_stop = True
+            control.should_save = args.save_strategy != "no"
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stopped and not round(state.epoch, 6).is_integer():
+            # Trainer takes the step that it stopped after for the end of an epoch.
+            control.should_save = control.should_evaluate = control.should_log = False

@@ -100,6 +100,8 @@ def plain(value: Any) -> Any:
     def shown(thing: Any) -> Any:
         if isinstance(thing, set):
             return sorted(thing)
+        if not hasattr(thing, "__dict__"):
+            return repr(thing)
         return {"class": type(thing).__name__, **{key: part for key, part in vars(thing).items() if part is not None}}
 
     return json.loads(json.dumps(value, default=shown))
@@ -121,6 +123,9 @@ def unlike(before: dict[str, Any], config: MultitaskConfig) -> list[str]:
             then, here = before["tasks"][name][part], now["tasks"][name][part]
             if then != here:
                 found.append(f"The {part} of {name} is {said(then)} there, and {said(here)} here.")
+    for key in ("pooling", "freeze_trunk", "train_norms"):
+        if before[key] != now[key]:
+            found.append(f"{key} is {said(before[key])} there, and {said(now[key])} here.")
     for key in sorted(before["trunk"].keys() & now["trunk"].keys() - FREE):
         then, here = before["trunk"][key], now["trunk"][key]
         if then != here:

@@ -345,6 +345,8 @@ class EvaluateRecipe:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more. Got {self.batch_size}.")
+        if self.data.stream:
+            raise ValueError("data.stream is for train.py: here every row is answered.")
 
 
 @dataclass

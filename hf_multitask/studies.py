@@ -59,9 +59,14 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
     faults = []
     with ThreadPoolExecutor(jobs) as pool:
         begun = [pool.submit(run.start, threads) for run in left]
-        for ended in tqdm(as_completed(begun), total=len(runs), initial=len(runs) - len(left), unit="run"):
-            if fault := ended.result():
-                faults.append(fault)
+        try:
+            for ended in tqdm(as_completed(begun), total=len(runs), initial=len(runs) - len(left), unit="run"):
+                if fault := ended.result():
+                    faults.append(fault)
+        except BaseException:
+            # Whoever interrupts means all runs, those too that wait for their turn.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if faults:
         raise RuntimeError("\n\n".join([f"{len(faults)} of {len(runs)} runs failed.", *faults]))
 

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .given import Given, overlay
-from .recipe import write_layer
+from .pretrain_sections import PretrainRecipe
+from .recipe import read_recipe, write_layer
 from .schema import RecipeError
+from .sections import TrainRecipe
 from .studies import Run
 
 __all__ = ["ReproduceRecipe", "RunSection"]
+
+KINDS = {"train": TrainRecipe, "pretrain": PretrainRecipe}
+PASSING = ("output_dir", "overwrite", "resume")
 
 
 @dataclass
@@ -60,7 +65,7 @@ class ReproduceRecipe:
             shared["data"] = {"source": {"class": "Course", "data_dir": self.data_dir}}
         if self.trunk is not None:
             shared["model"] = {"trunk": self.trunk}
-        found = []
+        found, faults = [], []
         for seed in self.seeds:
             for name, section in self.runs.items():
                 if self.only and name not in self.only:
@@ -71,5 +76,17 @@ class ReproduceRecipe:
                     settings = overlay(settings, Given.of(over, ""), [])
                 recipe = folder.with_suffix(".yaml")
                 write_layer(recipe, base=Path(section.recipe or self.recipe), settings=settings.plain())
+                if other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
+                    faults.append(f"{folder} was made with another {', '.join(other)}. Give another output_dir.")
                 found.append(Run(name, seed, scripts / f"{section.script}.py", recipe, folder))
+        if faults:
+            raise RecipeError(faults)
         return found
+
+
+def changed(before: Path, now: Path, kind: type) -> list[str]:
+    """The settings in which the recipe that a folder was made with is not the one of now."""
+    if not before.is_file():
+        return []
+    old, new = (vars(read_recipe(kind, ["--config", str(path)])) for path in (before, now))
+    return [name for name in new if name not in PASSING and old[name] != new[name]]

@@ -265,15 +265,17 @@ class MultitaskTrainer(WholeCheckpoints):
             self.gradients.forget()
         self.penalties.start(resume_from_checkpoint)
         try:
-            trained = super().train(resume_from_checkpoint, *args, **options)
+            return super().train(resume_from_checkpoint, *args, **options)
         finally:
             self.stopper.release()
+
+    def _finalize_training(self, *args: Any, **options: Any) -> Any:
         if self.stopper.stopped:
-            raise Interrupted(
-                f"Told to stop, after step {self.state.global_step}. `--resume auto` goes on from "
-                f"{newest_whole(self.args.output_dir)}."
-            )
-        return trained
+            # Before the best model is loaded, and checkpoints beside it are deleted.
+            found = newest_whole(self.args.output_dir)
+            later = f"`--resume auto` goes on from {found}." if found else "There is no checkpoint to go on from."
+            raise Interrupted(f"Told to stop, after step {self.state.global_step}. {later}")
+        return super()._finalize_training(*args, **options)
 
     @property
     def origin(self) -> Origin:

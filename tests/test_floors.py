@@ -22,7 +22,7 @@ BESIDE = {("report", "metrics"), ("schedules", "models"), ("given", "models"), (
 BESIDE |= {("aggregators", "models"), ("trainer", "arguments"), ("recipe", "help")}
 BESIDE |= {("selection", "ballots"), ("pretraining", "arguments"), ("pretrain_sections", "sections")}
 BESIDE |= {("ensemble_sections", "sections"), ("ensemble_report", "ensembles"), ("tune_sections", "sections")}
-BESIDE |= {("study_sections", "recipe")}
+BESIDE |= {("study_sections", "recipe"), ("study_sections", "sections"), ("study_sections", "pretrain_sections")}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -29,6 +29,37 @@ def test_told_to_stop_it_saves_and_goes_on_from_there_later(tmp_path):
     assert_identical(end_of(build(tmp_path / "whole", **SPEC)), again)
 
 
+EPOCHS = {"save_strategy": "epoch", "eval_strategy": "epoch", "num_train_epochs": 2, "max_steps": -1}
+"""RoundRobin has 7 steps an epoch."""
+STOPS = {
+    "within an epoch": ({**EPOCHS, "schedule": {"class": "RoundRobin"}}, 9),
+    "at an epoch's end": ({**EPOCHS, "schedule": {"class": "RoundRobin"}}, 6),
+    "when the best alone is kept": ({"save_total_limit": 1, "save_steps": 2, "eval_steps": 2}, 8),
+    "where it would be evaluated": ({"eval_steps": 2, "save_steps": 2}, 5),
+}
+
+
+@pytest.mark.parametrize(("changes", "step"), STOPS.values(), ids=STOPS)
+def test_stopping_changes_nothing_but_the_time(changes, step, tmp_path):
+    spec = {**SPEC, **changes}
+    trainer = build(tmp_path / "cut", **spec)
+    trainer.add_callback(SignalAt(signal.SIGTERM, step))
+    with pytest.raises(Interrupted, match=f"after step {step + 1}. `--resume auto` goes on from"):
+        trainer.train()
+    assert newest_whole(tmp_path / "cut").name == f"checkpoint-{step + 1}"
+    whole, again = end_of(build(tmp_path / "whole", **spec)), end_of(build(tmp_path / "cut", **spec), resume=True)
+    assert_identical(whole, again)
+    evaluated = [[(e["step"], e["eval_score"]) for e in end["history"] if "eval_score" in e] for end in (whole, again)]
+    assert evaluated[0] == evaluated[1]
+
+
+def test_told_in_its_last_step_it_ends_as_always(tmp_path):
+    trainer = build(tmp_path, **SPEC)
+    trainer.add_callback(SignalAt(signal.SIGTERM, SPEC["max_steps"] - 1))
+    trainer.train()
+    assert trainer.state.global_step == SPEC["max_steps"]
+
+
 def test_the_signal_is_given_back_when_training_fails(tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     trainer = build(tmp_path, **SPEC)

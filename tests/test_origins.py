@@ -1,9 +1,12 @@
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from training import build, end_of, ends
 
 from hf_multitask.checkpoints import newest_whole
+from hf_multitask.origins import plain
 
 PAL = {"class": "Pal", "width": 12, "heads": 3}
 SPEC = {"schedule": {"class": "Cycle"}, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
@@ -21,6 +24,7 @@ def left(folder, **options):
     [
         ({}, {"tasks": ["sst", "qqp"]}, "Its tasks are qqp, sst, sts, and here they are qqp, sst."),
         ({}, {"heads": {"qqp": "MLP"}}, 'The head of qqp is {"class": "Linear"} there, and {"class": "MLP"} here.'),
+        ({}, {"frozen": True}, "freeze_trunk is False there, and True here."),
         ({}, {"layers": 1}, "num_hidden_layers of its trunk is 2, and 1 here."),
         ({}, {"tuner": PAL}, "The model that left it had no adapters, and this one has some."),
         ({"tuner": PAL}, {}, "The model that left it had adapters, and this one has none."),
@@ -54,6 +58,14 @@ def test_the_same_run_has_nothing_to_say(tmp_path, caplog):
     checkpoint = left(tmp_path / "then", tuner=PAL)
     build(tmp_path / "now", **SPEC, tuner=PAL).train(resume_from_checkpoint=checkpoint)
     assert "goes on" not in caplog.text
+
+
+def test_a_schedule_may_hold_anything():
+    class Own:
+        def __init__(self):
+            self.p, self.place = np.array([0.5, 0.5]), Path("somewhere")
+
+    assert plain({"schedule": Own()})["schedule"]["class"] == "Own"
 
 
 @pytest.mark.distributed

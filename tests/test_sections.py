@@ -199,3 +199,8 @@ CONFIGS = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_training_recipe_that_ships_is_whole(path):
     assert train("--config", str(path)).tasks
+
+
+def test_rows_that_are_answered_are_no_stream():
+    with pytest.raises(RecipeError, match=r"data\.stream is for train\.py"):
+        read_recipe(EvaluateRecipe, ["--model", "somewhere", "--data.stream", "{sst: 5}"])

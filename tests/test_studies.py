@@ -4,7 +4,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from hf_multitask.recipe import read_recipe
+from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections import TrainRecipe
 from hf_multitask.studies import Run, execute, results, table
 from hf_multitask.study_sections import ReproduceRecipe
@@ -53,6 +53,34 @@ def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, j
     assert [len(calls(one)) for one in runs] == [1, 2, 1]
     assert calls(runs[0]) == [f"--resume auto --overwrite false threads {4 // jobs}"]
     assert [line["run"] for line in results(runs)] == ["one", "three"]
+
+
+def test_an_interruption_is_one_of_all_runs(run, monkeypatch):
+    runs = [run(name, 0, "a") for name in ("one", "two", "three")]
+    monkeypatch.setattr(Run, "start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        execute(runs, jobs=1)
+    assert begun == ["one"]
+
+
+begun = []
+
+
+def interrupt(run, threads):
+    begun.append(run.name)
+    raise KeyboardInterrupt
+
+
+def test_a_folder_that_was_made_by_other_settings_is_refused(tmp_path):
+    runs = {"plain": {}, "cycle": {"settings": {"schedule": {"class": "Cycle"}}}}
+    for made in study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path):
+        write_recipe(read_recipe(TrainRecipe, ["--config", str(made.recipe)]), made.folder)
+    assert len(study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path)) == 2
+    words = ["--seeds", "0", "--settings.training.bf16", "true", "--settings.model.dropout", "0.2"]
+    other = study(tmp_path, *words, runs=runs)
+    with pytest.raises(ValueError, match=r"plain-0 was made with another model, training\.") as error:
+        other.build(tmp_path)
+    assert len(error.value.faults) == 2
 
 
 def test_the_table_shows_means_and_deviations(run):

@@ -127,8 +127,8 @@ def rows_of(source: Source, task: Task, split: str) -> Iterator[Row]:
     yield from source.rows(task, split)
 
 
-def checked(task: Task, split: str, rows: Iterable[Row], *, on_bad_row: str, place: Place) -> Dataset:
-    """Raw rows as a dataset, the bad ones raised or left out; `place` is where rows were looked for in vain."""
+def checked(task: Task, split: str, rows: Iterable[Row], *, on_bad_row: str, place: Place | None = None) -> Dataset:
+    """Raw rows as a dataset, the bad ones raised or left out; with a `place`, one must be good."""
     intake = Intake(task)
     faults: list[Fault] = []
     unlabelled: list[Fault] = []
@@ -149,7 +149,7 @@ def checked(task: Task, split: str, rows: Iterable[Row], *, on_bad_row: str, pla
         faults = sorted([*faults, *unlabelled], key=lambda fault: fault.place.number or 0)
     if faults and on_bad_row == "error":
         raise DataError(faults)
-    if not len(table):
+    if not len(table) and place:
         place = faults[0].place._replace(number=None) if faults else place
         raise DataError([*faults, Fault(task.name, split, place, "unreadable", "no usable row", row=False)])
     if faults:

@@ -1,7 +1,7 @@
 """Which rows the next step trains: the host of the schedules."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -99,12 +99,12 @@ class MultitaskSampler:
         """How many rows the current epoch reads."""
         return sum(len(batch) for name in self.sizes for batch in self.batches(name))
 
-    def batches(self, name: str) -> list[np.ndarray]:
+    def batches(self, name: str) -> Iterable[np.ndarray]:
         """The rows of a task in each of its steps of the current epoch."""
         start = sum(name in step for epoch in range(self.epoch) for step in self.plan(epoch))
         left = sum(name in step for step in self.plan(self.epoch))
         if name in self.streamed:
-            return [self.coming(name, step) for step in range(start, start + left)]
+            return (self.coming(name, step) for step in range(start, start + left))
         batches: list[np.ndarray] = []
         while left:
             number, first = divmod(start, self.passes[name])

@@ -1,4 +1,4 @@
-"""Rows that are read as they come, for corpora that do not fit in memory or on disk."""
+"""Rows that are read as they come, for corpora that do not fit in memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class RowStream:
         rows = iter(self.source.rows(self.task, self.split))
         kept: list[datasets.Dataset] = []
         while part := list(islice(rows, size)):
-            block = checked(self.task, self.split, part, on_bad_row=self.on_bad_row, place=part[0].place)
+            block = checked(self.task, self.split, part, on_bad_row=self.on_bad_row)
             # Rows that are dropped count neither as read nor as skipped.
             passed = min(skip, len(block))
             skip -= passed

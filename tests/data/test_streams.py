@@ -37,6 +37,16 @@ def test_blocks_hold_every_good_row_once_from_wherever_they_begin(size, skip, ba
     assert all(len(block) == max(size, 3) for block in blocks[:-1])
 
 
+def test_a_block_without_a_good_row_is_passed_over():
+    class Bad(Lines):
+        def rows(self, task, split):
+            for row in super().rows(task, split):
+                yield row._replace(first="") if 4 <= row.id < 12 else row
+
+    blocks = list(RowStream(SST, "train", Bad(20), "drop").blocks(4, skip=0))
+    assert [name for block in blocks for name in block["id"]] == [str(n) for n in range(20) if not 4 <= n < 12]
+
+
 def test_bad_rows_are_raised_with_their_place():
     with pytest.raises(DataError, match="line 2: the text is missing"):
         list(RowStream(SST, "train", Lines(20, bad=True)).blocks(4, skip=0))
