@@ -28,7 +28,7 @@ report = {"tasks": {"sst": entry}, "examples_per_second": 1.0, "seconds": 30.0, 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Makes a run whose recipe file holds some text."""
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "script.py").write_text(SCRIPT)
 
     def made(name, seed, text):
