@@ -18,8 +18,8 @@ __all__ = ["Origin"]
 FILE = "origin.json"
 # What changes no weight's shape, or only how the model is run.
 FREE = {"dtype", "transformers_version", "_name_or_path", "architectures", "attn_implementation", "unpad", "use_cache"}
-PASSING = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 FREE |= {"hidden_dropout_prob", "attention_probs_dropout_prob", "gradient_checkpointing"}
+PASSING = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 
 
 @dataclass(frozen=True)

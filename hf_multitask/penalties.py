@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, DynamoBackend
+from accelerate.utils import DynamoBackend
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from .backends import backend_of
 from .curves import Curves
 from .models.batch import Batch
 from .models.modeling_multitask import MultitaskModel
@@ -219,7 +220,7 @@ def differences(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list
 
 def misfits(regularizers: Sequence[Regularizer], model: MultitaskModel, accelerator: Accelerator) -> list[str]:
     """Why the regularizers cannot work here."""
-    counts = Counter(member.name for member in regularizers)
+    counts, backend = Counter(member.name for member in regularizers), backend_of(accelerator)
     found = [f"Regularizer {name} is there {count} times." for name, count in counts.items() if count > 1]
     if regularizers and not isinstance(model.get_input_embeddings(), nn.Embedding):
         found.append(
@@ -232,20 +233,14 @@ def misfits(regularizers: Sequence[Regularizer], model: MultitaskModel, accelera
                 f"{member.name} repeats the model's own dropout, and what torch_compile makes of the model draws in "
                 "another way. Set the regularizer's dropout to off, or torch_compile to false."
             )
-        if member.climbs and accelerator.distributed_type == DistributedType.FSDP:
+        if member.climbs and backend == "FSDP":
             found.append(
                 f"{member.name} goes backwards within the model's pass forward, and FSDP puts the weights away after "
                 "every pass backwards. Launch with plain DDP or with ZeRO-1, 2 or 3, or leave it out."
             )
-        if isinstance(member, Follower) and splits_weights(accelerator):
+        if isinstance(member, Follower) and backend in ("ZeRO-3", "FSDP"):
             found.append(
                 f"{member.name} averages the weights, of which each process has only a part here. "
                 "Launch with plain DDP or with ZeRO-1 or 2, or leave it out."
             )
     return found
-
-
-def splits_weights(accelerator: Accelerator) -> bool:
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        return accelerator.state.deepspeed_plugin.zero_stage == 3
-    return accelerator.distributed_type == DistributedType.FSDP

@@ -81,12 +81,13 @@ class MultitaskTrainer(WholeCheckpoints):
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.names}
         if aggregator and (faults := misfits(aggregator, self.schedule, self.names, loss=args.loss)):
             raise ValueError(" ".join(faults))
+        self.data_seed = args.seed if args.data_seed is None else args.data_seed
         self.encoded = encode_all(
             {name: train_dataset[name] for name in self.names},
             model,
             counts=stream_rows or {},
             step_rows=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
-            seed=args.seed if args.data_seed is None else args.data_seed,
+            seed=self.data_seed,
         )
         if args.ddp_find_unused_parameters is None:
             # Looking for parameters without gradient costs a walk over the graph in each step.
@@ -134,7 +135,7 @@ class MultitaskTrainer(WholeCheckpoints):
             batch_size=self._train_batch_size,
             world=args.world_size,
             accumulation=args.gradient_accumulation_steps,
-            seed=args.seed if args.data_seed is None else args.data_seed,
+            seed=self.data_seed,
             fill=self.is_deepspeed_enabled,
             streamed=[name for name, task in self.encoded.items() if isinstance(task, StreamedTask)],
         )

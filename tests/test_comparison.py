@@ -10,7 +10,10 @@ def pair(metric, *, rows=200, seed=0, better=0.3):
     draw = np.random.default_rng(seed)
     if METRICS[metric].of_classes:
         labels = draw.integers(0, 3, rows)
-        wrong = lambda share: np.where(draw.random(rows) < share, (labels + 1) % 3, labels)  # noqa: E731
+
+        def wrong(share):
+            return np.where(draw.random(rows) < share, (labels + 1) % 3, labels)
+
         return Pair(metric, wrong(0.5 - better), wrong(0.5), labels, 3)
     labels = draw.normal(size=rows)
     return Pair(metric, labels + draw.normal(size=rows), labels + 3 * draw.normal(size=rows), labels)
