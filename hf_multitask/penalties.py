@@ -116,7 +116,7 @@ class Penalties(TrainerCallback):
             shares[name] = weights[name][kept[name]] * (lot[kept[name]] < member.fraction) / member.fraction
         smaller = Replay(replay.model, replay.batch.part(kept))
         if member.repeats:
-            return smaller, replay.model.read(smaller.batch, smaller.words), shares
+            return smaller, smaller.first(), shares
         return smaller, {name: scores[name][numbers] for name, numbers in kept.items()}, shares
 
     def note(self, name: str, total: Tensor, number: Tensor | float, said: Callable[[], str]) -> None:
@@ -228,7 +228,7 @@ def misfits(regularizers: Sequence[Regularizer], model: MultitaskModel, accelera
             "Leave the embeddings out of the tuner's target_modules."
         )
     for member in regularizers:
-        if member.repeats and accelerator.state.dynamo_plugin.backend == DynamoBackend.INDUCTOR:
+        if member.repeats and accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
             found.append(
                 f"{member.name} repeats the model's own dropout, and what torch_compile makes of the model draws in "
                 "another way. Set the regularizer's dropout to off, or torch_compile to false."

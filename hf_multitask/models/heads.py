@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .construct import construct, unknown
+from .dropout import Dropout
 
 __all__ = ["MLP", "Concat", "Cosine", "Head", "Linear"]
 
@@ -22,7 +23,7 @@ class Linear(Head):
 
     def __init__(self, width: int, outputs: int, *, dropout: float = 0.1):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(width, outputs)
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ class MLP(Head):
 
     def __init__(self, width: int, outputs: int, *, hidden: int | None = None, dropout: float = 0.1):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(width, hidden or width)
         self.out = nn.Linear(hidden or width, outputs)
 
@@ -103,7 +104,7 @@ class Cosine(Head):
         super().__init__()
         if outputs != 1:
             raise ValueError(f"Cosine gives one score a row. This objective needs {outputs}: use Concat.")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.start = (scale, shift)
         self.scalars = nn.Parameter(torch.tensor([scale, shift])) if learned else None
 

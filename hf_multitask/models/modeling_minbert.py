@@ -11,11 +11,12 @@ from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .attention import attend
 from .configuration_minbert import MinBertConfig
+from .dropout import Dropout
 from .packing import Packing
 
 __all__ = ["MinBertModel"]
@@ -30,29 +31,11 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, words: Tensor, segments: Tensor, positions: Tensor) -> Tensor:
         embedded = words + self.token_type_embeddings(segments) + self.position_embeddings(positions)
         return self.dropout(self.LayerNorm(embedded))
-
-
-def eager_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    *,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    """softmax(q k^T * scaling + mask) v on [rows, heads, length, size], with the weights."""
-    logits = query @ key.transpose(-1, -2) * scaling
-    weights = (logits if mask is None else logits + mask).softmax(-1)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 class SelfAttention(nn.Module):
@@ -64,28 +47,19 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.config = config
         self.heads = config.num_attention_heads
-        self.scaling = (config.hidden_size // self.heads) ** -0.5
         self.dropout = config.attention_probs_dropout_prob
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, layout: "Layout") -> tuple[Tensor, Tensor | None]:
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        if torch.is_autocast_enabled(hidden.device.type):
+            # Once, instead of in each of the three projections.
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         query, key, value = (
             layout.split_heads(projection(hidden), self.heads) for projection in (self.query, self.key, self.value)
         )
-        mixed, weights = attend(
-            self,
-            query,
-            key,
-            value,
-            layout.mask,
-            dropout=self.dropout if self.training else 0.0,
-            scaling=self.scaling,
-            is_causal=False,
-            **layout.flash,
-        )
+        mixed, weights = attend(self, query, key, value, layout.mask, **layout.flash)
         return layout.merge_heads(mixed), weights
 
 
@@ -99,7 +73,7 @@ class Output(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, residual: Tensor, *_: Any) -> Tensor:
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)

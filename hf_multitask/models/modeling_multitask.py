@@ -256,7 +256,7 @@ class MultitaskModel(PreTrainedModel):
         # In the configuration's order, so that every process builds the same graph.
         batch = Batch(input_ids, packing, {n: rows[n] for n in self.config.tasks if n in rows}, token_type_ids)
         replay = None if regularize is None else Replay(self, batch)
-        scores = self.read(batch, None if replay is None else replay.words)
+        scores = self.read(batch) if replay is None else replay.first()
         if labels is None:
             return MultitaskOutput(scores=scores)
         if weights is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
+from .dropout import Draws
 
 if TYPE_CHECKING:
     from .modeling_multitask import MultitaskModel
@@ -32,6 +33,7 @@ class Replay:
     def __init__(self, model: "MultitaskModel", batch: Batch):
         self.model, self.batch = model, batch
         self.device = batch.input_ids.device
+        self.draws = Draws()
         self.state = torch.get_rng_state()
         self.device_state = None if self.device.type == "cpu" else self.module.get_rng_state(self.device)
 
@@ -44,9 +46,14 @@ class Replay:
     def module(self) -> Any:
         return torch.get_device_module(self.device)
 
+    def first(self) -> dict[str, Tensor]:
+        """The scores by task of the pass itself; what it leaves out need not be drawn again."""
+        with self.draws.kept():
+            return self.model.read(self.batch, self.words)
+
     def __call__(self, words: Tensor | None = None) -> dict[str, Tensor]:
         """The scores by task, `words` [tokens, width] in place of the batch's word embeddings."""
-        with self.rewound():
+        with self.rewound(), self.draws.again():
             return self.model.read(self.batch, words)
 
     @contextmanager

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from batches import step
 
@@ -19,21 +20,44 @@ def noisy(model):
     return model.train()
 
 
-def test_it_draws_what_the_first_pass_drew(model):
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "drawn again"])
+def test_it_draws_what_the_first_pass_drew(model, kept):
     replay = replay_of(noisy(model))
-    first = model.read(replay.batch)
+    first = replay.first() if kept else model.read(replay.batch)
     words = model.get_input_embeddings()(replay.batch.input_ids)
     for again in (replay(), replay(words)):
         assert all(torch.equal(again[name], score) for name, score in first.items())
     assert not torch.equal(model.read(replay.batch)["sst"], first["sst"])
 
 
-def test_later_draws_are_undisturbed(model):
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "drawn again"])
+def test_later_draws_are_undisturbed(model, kept):
     replay = replay_of(noisy(model))
-    model.read(replay.batch)
+    replay.first() if kept else model.read(replay.batch)
     before = torch.get_rng_state()
     replay()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_else_draws_between_is_repeated_too(model):
+    model = noisy(model)
+    model.trunk.encoder.layer[0].output.dropout = torch.nn.Dropout(0.3)
+    replay = replay_of(model)
+    first = replay.first()
+    assert all(torch.equal(replay()[name], score) for name, score in first.items())
+
+
+def test_checkpointing_computes_a_repeat_again_with_the_same_draws(model):
+    def gradients():
+        torch.manual_seed(0)
+        replay = replay_of(noisy(model))
+        scores = replay.first()["sst"].sum() + replay()["sst"].square().sum()
+        return torch.autograd.grad(scores, list(model.trunk.encoder.parameters()))
+
+    whole = gradients()
+    model.activation_checkpointing_enable()
+    for one, other in zip(gradients(), whole, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_forward_adds_the_penalties(model):

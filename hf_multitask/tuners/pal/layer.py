@@ -9,9 +9,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.activations import ACT2FN
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ...models.modeling_minbert import Layout, eager_attention
+from ...models.attention import attend
+from ...models.modeling_minbert import Layout
 from ...models.packing import Packing, gather, spread
 from .config import PalConfig
 
@@ -76,33 +76,12 @@ class Pal(nn.Module):
         return self.activation(up(low if self.qkv is None else self.attend(self.qkv(low), layout))).to(hidden.dtype)
 
     def attend(self, qkv: Tensor, layout: Layout) -> Tensor:
-        name, mask = self.config._attn_implementation, layout.mask
+        mask = layout.mask
         if isinstance(mask, Tensor) and mask.is_floating_point():
             mask = mask.to(qkv.dtype)
-        if name == "sdpa" and self.training and qkv.dtype == torch.bfloat16 and qkv.device.type == "cpu":
-            # There, going back through the fused kernel takes several times what the plain products take.
-            name, mask = "eager", additive(mask, qkv.dtype)
-        function = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention)
         query, key, value = layout.split_heads(qkv, 3 * self.heads).chunk(3, dim=1)
-        mixed, _ = function(
-            self,
-            query,
-            key,
-            value,
-            mask,
-            dropout=self.dropout if self.training else 0.0,
-            scaling=query.shape[-1] ** -0.5,
-            is_causal=False,
-            **layout.flash,
-        )
+        mixed, _ = attend(self, query, key, value, mask, **layout.flash)
         return layout.merge_heads(mixed)
-
-
-def additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A mask to add to the logits, from one that says which to keep."""
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 @dataclass(frozen=True)
