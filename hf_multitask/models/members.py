@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME
 
-__all__ = ["HUB", "check_weights", "fetch", "fingerprint", "share_memory", "spelled"]
+__all__ = ["HUB", "check_inside", "check_weights", "fetch", "fingerprint", "share_memory", "spelled"]
 
 HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 """The options of a download."""
@@ -59,7 +59,10 @@ def fingerprint(folder: Path) -> str:
 
 def check_weights(folder: Path, name: str) -> None:
     """Raise unless a model's weights lie there as safetensors; a pickle could run any program when it is read."""
-    for part in [folder, *sorted(place for place in folder.glob("adapters/*") if place.is_dir())]:
+    adapters = sorted(place for place in folder.glob("adapters/*") if place.is_dir())
+    for place in adapters:
+        check_inside(place, folder)
+    for part in [folder, *adapters]:
         if any(part.glob("*.safetensors")):
             continue
         if pickles := sorted(file.name for kind in ("*.bin", "*.pt", "*.pkl") for file in part.glob(kind)):
@@ -67,7 +70,19 @@ def check_weights(folder: Path, name: str) -> None:
                 f"{name} ({part}) has its weights in {pickles[0]}, a pickle, which is not read: it could run any "
                 "program. Save the model again, which writes model.safetensors."
             )
-        raise ValueError(f"{name} ({part}) has no weights: no file ends in .safetensors.")
+        raise ValueError(
+            f"{name} ({part}) has no weights: no file ends in .safetensors. Pickles, which could run any program when "
+            "they are read, are none."
+        )
+
+
+def check_inside(part: Path, folder: Path) -> None:
+    """Raise where a link in a part of a model's folder leads out of the folder; the Hub's cache is made of links."""
+    home = folder.resolve()
+    homes = [home, *(place.parent / "blobs" for place in home.parents if place.name == "snapshots")]
+    for file in [part, *part.rglob("*")]:
+        if not any(file.resolve().is_relative_to(place) for place in homes):
+            raise ValueError(f"{file} leads out of {folder}, to {file.resolve()}. Put the file itself there.")
 
 
 def spelled(tokenizer: PreTrainedTokenizerBase) -> str:
