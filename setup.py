@@ -32,7 +32,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["hf_multitask", "hf_multitask.*"]),
+    packages=[*find_packages(include=["hf_multitask", "hf_multitask.*"]), "hf_multitask.model_cards"],
+    package_dir={"hf_multitask.model_cards": "model_cards"},
+    package_data={"hf_multitask.model_cards": ["*.md"]},
     install_requires=[
         # Lower bounds are the tested versions where an API of theirs is used that is new in them.
         "torch>=2.6",
