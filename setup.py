@@ -8,8 +8,10 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 DEEPSPEED = "deepspeed>=0.19,<0.20"
+ONNX = ["onnxruntime>=1.23", "onnxscript>=0.7"]
 EXTRAS = {
     "test": [
+        *ONNX,
         "pytest>=8",
         "ruff>=0.12",
         "mypy>=1.15",
@@ -22,6 +24,7 @@ EXTRAS = {
     "deepspeed": [DEEPSPEED],
     "tune": ["optuna>=5,<6", "filelock>=3"],
     "plots": ["matplotlib>=3.9"],
+    "onnx": ONNX,
 }
 
 setup(

@@ -14,6 +14,7 @@ class PublishRecipe:
     Examples:
       python recipes/publish.py --model outputs/real --repo me/model
       python recipes/publish.py --model outputs/weighted --repo me/ensemble --private
+      python recipes/publish.py --model outputs/real --repo me/model --onnx
       python recipes/publish.py --model outputs/pal/adapters/sst --repo me/sst-pal --base me/pal
     """
 
@@ -22,3 +23,6 @@ class PublishRecipe:
     base: str | None = field(default=None, metadata={"help": "The published model that an adapter belongs to"})
     revision: str | None = field(default=None, metadata={"help": "A branch to publish on; null: main"})
     private: bool | None = field(default=None, metadata={"help": "Hide a new repo from others; null: as the Hub does"})
+    onnx: bool = field(
+        default=False, metadata={"help": "Leave onnx/model.onnx in the folder first, and publish it too"}
+    )

@@ -12,7 +12,18 @@ FLOORS = [
     {"models", "metrics", "schedules", "aggregators", "checkpoints", "backends", "report", "given"},
     {"tasks", "regularizers", "tuners", "schema", "submission", "curves", "callbacks"}
     | {"studies", "optimizers", "interruptions", "origins"},
-    {"data", "gradients", "penalties", "evaluator", "plots", "probe", "baseline", "calibration", "comparison"},
+    {
+        "data",
+        "gradients",
+        "penalties",
+        "evaluator",
+        "onnx_export",
+        "plots",
+        "probe",
+        "baseline",
+        "calibration",
+        "comparison",
+    },
     {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"},
     {"recipe", "help", "sections", "pretrain_sections", "study_sections", "ensemble_sections", "tune_sections"}
     | {"publish_sections", "shipping"},
