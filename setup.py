@@ -9,9 +9,12 @@ HERE = Path(__file__).parent
 
 DEEPSPEED = "deepspeed>=0.19,<0.20"
 ONNX = ["onnxruntime>=1.23", "onnxscript>=0.7"]
+SPACE = ["gradio>=6.31,<7"]
 EXTRAS = {
     "test": [
         *ONNX,
+        *SPACE,
+        "selenium>=4.51",
         "pytest>=8",
         "ruff>=0.12",
         "mypy>=1.15",
@@ -25,6 +28,7 @@ EXTRAS = {
     "tune": ["optuna>=5,<6", "filelock>=3"],
     "plots": ["matplotlib>=3.9"],
     "onnx": ONNX,
+    "space": SPACE,
 }
 
 setup(
