@@ -1,6 +1,5 @@
 """Publishing on the Hub: everything in one commit, or nothing."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,10 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from .manifest import Files, contents, ours
+from .models.members import FULL
 
 __all__ = ["publish", "push_model"]
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RESULTS = ("report.json", "report.md", "recipe.yaml", "*.png")
 
 

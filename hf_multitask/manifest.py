@@ -2,13 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .cards import card
 from .models.construct import unknown
-from .models.members import check_inside, check_weights
+from .models.members import check_inside, check_weights, digest
 from .recipe import read_yaml, yaml_text
 from .report import Report
 from .shipping import MAPS, code, settings
@@ -22,6 +21,8 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "adapters/*/adapter_*", *TOKENIZER)
 """What a model's folder holds of the model."""
 
+ENDINGS = (".json", ".safetensors", ".txt")
+
 BESIDE = ("*.png", "onnx/*.onnx", "onnx/*.data")
 """What else is published as it is. The report and the recipe are without the places on this machine."""
 
@@ -32,8 +33,11 @@ def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files
     """The files of `repo`; `base` is the published model that an adapter belongs to."""
     folder = Path(folder)
     kind = kind_of(folder)
-    check_inside(folder, folder)
-    files: Files = {path.relative_to(folder).as_posix(): path for path in files_of(folder)}
+    if base is not None and kind != "adapter":
+        raise ValueError(f"{folder} holds a model, which needs no base. Leave base out.")
+    for path in (file for pattern in ("report.json", "recipe.yaml", *BESIDE) for file in folder.glob(pattern)):
+        check_inside(path, folder)
+    files = staged(folder, base)
     weights = [folder / path for path in files if path.endswith(".safetensors")]
     report, recipe = None, read_yaml(folder / "recipe.yaml")
     if (folder / "report.json").is_file():
@@ -44,10 +48,8 @@ def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files
         files["recipe.yaml"] = yaml_text(recipe).encode()
     for path in (file for pattern in BESIDE for file in sorted(folder.glob(pattern))):
         files[path.relative_to(folder).as_posix()] = path
-    for path in [*folder.glob("adapter_config.json"), *folder.glob("adapters/*/adapter_config.json")]:
-        files[path.relative_to(folder).as_posix()] = based(path, base)
     if kind != "adapter":
-        files["config.json"] = written(settings(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
+        files["config.json"] = written(settings(json.loads(text_of(files["config.json"]))))
         pals = any('"PAL"' in path.read_text(encoding="utf-8") for path in folder.rglob("adapter_config.json"))
         files |= {name: text.encode() for name, text in code(pals=pals).items()}
     known: Any = {"weights": weights, "report": report, "recipe": recipe}
@@ -77,12 +79,28 @@ def kind_of(folder: Path) -> str:
     raise ValueError(f"{folder} holds neither a model (config.json) nor an adapter (adapter_config.json).")
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    """The files of a model or an adapter, and of an ensemble's members, whose hashes hold them as they are."""
-    for pattern in ("adapter_*", *MODEL) if (folder / "adapter_config.json").is_file() else MODEL:
-        yield from (path for path in sorted(folder.glob(pattern)) if path.suffix in (".json", ".safetensors", ".txt"))
-    for member in sorted(folder.glob("members/*")):
-        yield from files_of(member)
+def staged(folder: Path, base: str | None = None) -> Files:
+    """The files of a model, an adapter or an ensemble, whose members' hashes are those of what is published."""
+    found = sorted({path for pattern in ("adapter_*", *MODEL) for path in folder.glob(pattern)})
+    for path in found:
+        check_inside(path, folder)
+    files: Files = {path.relative_to(folder).as_posix(): path for path in found if path.suffix in ENDINGS}
+    for path in [path for path in found if path.name == "adapter_config.json"]:
+        files[path.relative_to(folder).as_posix()] = based(path, base)
+    if (folder / "members").is_dir():
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for entry in [entry for entry in config["members"] if "folder" in entry]:
+            check_inside(folder / entry["folder"], folder)
+            kind_of(folder / entry["folder"])
+            inside = staged(folder / entry["folder"])
+            entry["hash"] = digest(inside)
+            files |= {f"{entry['folder']}/{name}": file for name, file in inside.items()}
+        files["config.json"] = written(config)
+    return files
+
+
+def text_of(file: Path | bytes) -> str:
+    return file.decode() if isinstance(file, bytes) else file.read_text(encoding="utf-8")
 
 
 def based(path: Path, base: str | None) -> bytes:
