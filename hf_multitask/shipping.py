@@ -10,6 +10,13 @@ HERE = Path(__file__).parent
 PALS = {"config": "pal_config", "layer": "pal_layer", "model": "pal_model", "__init__": "pal"}
 """What the files of `tuners/pal` are called beside those of `models`: transformers wants one flat folder."""
 
+# In a `try`, where transformers does not look for what is missing: it would stop midway, and its cache would hold a
+# part of the code for ever.
+WITH_PEFT = """try:
+    {}
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("The adapters of this model need PEFT: pip install peft") from error"""
+
 MAPS = {
     "multitask": {
         "AutoConfig": "configuration_multitask.MultitaskConfig",
@@ -37,11 +44,12 @@ def code(*, pals: bool) -> dict[str, str]:
 
 
 def flattened(text: str) -> str:
-    """A file of `tuners/pal` as one that lies beside those of `models`.
+    """A file of `tuners/pal` as one that lies beside those of `models`, and says what it needs.
 
     >>> flattened("from ...models.packing import Packing")
     'from .packing import Packing'
     """
+    text = re.sub(r"^from peft.*$", lambda found: WITH_PEFT.format(found[0]), text, flags=re.MULTILINE)
     text = re.sub(r"^from \.\.\.models\.", "from .", text, flags=re.MULTILINE)
     return re.sub(r"^from \.(config|layer|model) ", lambda found: f"from .{PALS[found[1]]} ", text, flags=re.MULTILINE)
 

@@ -111,6 +111,13 @@ kept = torch.load(kept)
 {}
 print("loaded")
 """
+WANTED = """
+from transformers import AutoModel
+try:
+    AutoModel.from_pretrained("me/pals", trust_remote_code=True)
+except ModuleNotFoundError as error:
+    assert "pip install peft" in str(error), error
+"""
 SAME = """
 for name, scores in kept[{!r}, None].items():
     assert torch.equal(model.predict(name, first, second if model.tasks[name]["pair"] else None).scores, scores), name
@@ -160,6 +167,8 @@ def test_all_four_kinds_come_back_from_the_hub_as_they_were(hub, build, report, 
     again = "".join(python_of(cards["me/adapter"]))
     run_apart(LOAD.format(*spec, again), tmp_path, **endpoint)
     lines = ["".join(python_of(cards[repo])) + SAME.format(repo) for repo in ("me/model", "me/ensemble", "me/pals")]
+    # First without PEFT, which leaves nothing behind that would be in the way of whoever installs it.
+    run_apart(WITHOUT.format(f"{REFUSED} peft", *spec, WANTED), tmp_path, **endpoint)
     run_apart(WITHOUT.format(REFUSED, *spec, "".join(lines)), tmp_path, **endpoint)
 
 
