@@ -372,3 +372,25 @@ def test_a_member_outside_the_ensemble_is_refused(build, tmp_path):
     renamed(tmp_path / "ensemble", members=[{**config["members"][0], "folder": "../elsewhere"}])
     with pytest.raises(ValueError, match="leads out of its folder"):
         AutoModel.from_pretrained(tmp_path / "ensemble")
+
+
+def test_saving_may_push_too(hub, build, tmp_path):
+    model = build(0, pals=True)
+    model.save_pretrained(tmp_path / "model", push_to_hub=True, repo_id="me/model")
+    assert {"tokenizer.json", "adapters/sst/adapter_model.safetensors", "pal.py", "README.md"} <= files(hub).keys()
+    EnsembleModel.from_members([model]).save_pretrained(tmp_path / "ensemble", push_to_hub=True)
+    assert "members/0/tokenizer.json" in files(hub, "me/ensemble")
+    assert (tmp_path / "ensemble" / "config.json").is_file()
+
+
+def test_a_folder_that_holds_no_model_is_no_repo(hub, build, tmp_path):
+    build(0, pals=True).save_pretrained(tmp_path / "model")
+    for folder, base, complaint in (
+        ("nowhere", None, "is no folder here"),
+        (".", None, "holds neither a model"),
+        ("model", "me/base", "needs no base"),
+        ("model/adapters/sst", None, "of no use without its base"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            publish(tmp_path / folder, "me/model", base=base)
+    assert not hub.repos
