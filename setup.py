@@ -8,8 +8,13 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 DEEPSPEED = "deepspeed>=0.19,<0.20"
+ONNX = ["onnxruntime>=1.23", "onnxscript>=0.7"]
+SPACE = ["gradio>=6.31,<7"]
 EXTRAS = {
     "test": [
+        *ONNX,
+        *SPACE,
+        "selenium>=4.51",
         "pytest>=8",
         "ruff>=0.12",
         "mypy>=1.15",
@@ -22,6 +27,8 @@ EXTRAS = {
     "deepspeed": [DEEPSPEED],
     "tune": ["optuna>=5,<6", "filelock>=3"],
     "plots": ["matplotlib>=3.9"],
+    "onnx": ONNX,
+    "space": SPACE,
 }
 
 setup(
@@ -32,7 +39,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["hf_multitask", "hf_multitask.*"]),
+    packages=[*find_packages(include=["hf_multitask", "hf_multitask.*"]), "hf_multitask.model_cards"],
+    package_dir={"hf_multitask.model_cards": "model_cards"},
+    package_data={"hf_multitask.model_cards": ["*.md"]},
     install_requires=[
         # Lower bounds are the tested versions where an API of theirs is used that is new in them.
         "torch>=2.6",

@@ -1,12 +1,13 @@
 """Multitask fine-tuning of BERT-like encoders on the Hugging Face stack.
 
-Importing the package makes its models known to AutoConfig and AutoModel, and PALs to PEFT.
+Importing the package makes its models known to AutoConfig, AutoModel and pipeline, and PALs to PEFT.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModel
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .models.configuration_ensemble import EnsembleConfig
 from .models.configuration_minbert import MinBertConfig
@@ -15,6 +16,7 @@ from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel, MultitaskOutput
 from .models.objectives import Binary, Classification, CosineEmbedding, Prediction, Regression
+from .models.pipeline_multitask import MultitaskPipeline
 from .tasks import CFIMDB, QQP, SICK, SST, STS, TASKS, Task
 from .tuners.pal import PalConfig
 
@@ -44,6 +46,7 @@ __all__ = [
     "MultitaskConfig",
     "MultitaskModel",
     "MultitaskOutput",
+    "MultitaskPipeline",
     "MultitaskTrainer",
     "MultitaskTrainingArguments",
     "PalConfig",
@@ -61,6 +64,7 @@ AutoConfig.register("multitask", MultitaskConfig)
 AutoModel.register(EnsembleConfig, EnsembleModel)
 AutoModel.register(MinBertConfig, MinBertModel)
 AutoModel.register(MultitaskConfig, MultitaskModel)
+PIPELINE_REGISTRY.register_pipeline("multitask", pipeline_class=MultitaskPipeline, pt_model=AutoModel)
 
 # Whoever only loads a model need not wait for what trains and judges one.
 LATER = {

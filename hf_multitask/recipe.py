@@ -18,7 +18,7 @@ from .interruptions import Interrupted
 from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
 
-__all__ = ["RecipeError", "read_recipe", "run", "write_layer", "write_recipe"]
+__all__ = ["RecipeError", "read_recipe", "read_yaml", "run", "write_layer", "write_recipe", "yaml_text"]
 
 R = TypeVar("R")
 WIDTH = 100
@@ -72,7 +72,16 @@ def write_layer(path: Path, *, base: Path, settings: dict[str, Any]) -> None:
 
 def write_yaml(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
+    replace_text(path, yaml_text(content))
+
+
+def yaml_text(content: dict[str, Any]) -> str:
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+
+
+def read_yaml(path: Path) -> dict[str, Any] | None:
+    """What a recipe that a run left says, if there is one."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def run(main: Callable[[list[str]], object]) -> int:

@@ -12,16 +12,29 @@ FLOORS = [
     {"models", "metrics", "schedules", "aggregators", "checkpoints", "backends", "report", "given"},
     {"tasks", "regularizers", "tuners", "schema", "submission", "curves", "callbacks"}
     | {"studies", "optimizers", "interruptions", "origins"},
-    {"data", "gradients", "penalties", "evaluator", "plots", "probe", "baseline", "calibration", "comparison"},
+    {
+        "data",
+        "gradients",
+        "penalties",
+        "evaluator",
+        "onnx_export",
+        "plots",
+        "probe",
+        "baseline",
+        "calibration",
+        "comparison",
+    },
     {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"},
-    {"hub", "recipe", "help", "sections", "pretrain_sections", "study_sections", "ensemble_sections", "tune_sections"},
-    {"assembly", "benchmarks", "ensembles", "ensemble_report"},
+    {"recipe", "help", "sections", "pretrain_sections", "study_sections", "ensemble_sections", "tune_sections"}
+    | {"publish_sections", "shipping"},
+    {"assembly", "benchmarks", "ensembles", "ensemble_report", "hub", "manifest", "cards"},
 ]
 # Within a floor: the report shows metrics, schedules and what is read are built from descriptions.
 BESIDE = {("report", "metrics"), ("schedules", "models"), ("given", "models"), ("metrics", "models")}
 BESIDE |= {("aggregators", "models"), ("trainer", "arguments"), ("recipe", "help")}
 BESIDE |= {("selection", "ballots"), ("pretraining", "arguments"), ("pretrain_sections", "sections")}
 BESIDE |= {("ensemble_sections", "sections"), ("ensemble_report", "ensembles"), ("tune_sections", "sections")}
+BESIDE |= {("hub", "manifest"), ("manifest", "cards")}
 BESIDE |= {("study_sections", "recipe"), ("study_sections", "sections"), ("study_sections", "pretrain_sections")}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

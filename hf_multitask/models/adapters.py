@@ -1,5 +1,6 @@
 """The adapters in a trunk, one a task: which weights are theirs, and how they are saved and loaded."""
 
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -9,6 +10,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from .construct import unknown
+from .libraries import library
 
 __all__ = ["FOLDER", "add_adapter", "base_key", "check_names", "is_adapter", "load_adapter", "norms", "save_adapter"]
 
@@ -63,22 +67,29 @@ def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
         trunk.add_adapter(deepcopy(config), name)
 
 
-def load_adapter(trunk: PreTrainedModel, name: str, path: str, **source: Any) -> None:
-    """Read one adapter from a model's folder or its place on the Hub; `source` are the Hub's options."""
-    # Here, so that a model without adapters does without PEFT. And not the trunk's own `load_adapter`: in transformers
-    # 5.23 it draws the weights of every adapter anew that was loaded before.
-    from peft import PeftConfig, load_peft_weights
-
-    place = {**source, "subfolder": "/".join(part for part in (source.get("subfolder"), FOLDER, name) if part)}
+def load_adapter(trunk: PreTrainedModel, name: str, folder: Path) -> None:
+    """Read one adapter from a model's folder."""
+    place = folder / FOLDER / name
+    # Not by the trunk's own `load_adapter`: in transformers 5.23 it draws the weights of every adapter anew that was
+    # loaded before.
     if name not in (getattr(trunk, "peft_config", None) or {}):
-        add_adapter(trunk, name, PeftConfig.from_pretrained(path, **place))
-    fill_adapter(trunk, name, load_peft_weights(path, device="cpu", **place))
+        check_kind(place)
+        add_adapter(trunk, name, library("peft", "PeftConfig").from_pretrained(str(place)))
+    fill_adapter(trunk, name, library("peft", "load_peft_weights")(str(place), device="cpu"))
+
+
+def check_kind(place: Path) -> None:
+    """Raise unless PEFT knows the kind of an adapter."""
+    file = place / "adapter_config.json"
+    if not file.is_file():
+        raise ValueError(f"The adapter {place} has no adapter_config.json. Save the model again.")
+    kind = json.loads(file.read_text(encoding="utf-8")).get("peft_type")
+    if kind not in (known := library("peft", "PEFT_TYPE_TO_CONFIG_MAPPING")):
+        raise ValueError(f"The adapter {place}: {unknown('kind', kind, [str(each.value) for each in known])}")
 
 
 def fill_adapter(trunk: PreTrainedModel, name: str, weights: Mapping[str, Tensor]) -> None:
     """Give an adapter that is there the weights of a file."""
-    from peft import set_peft_model_state_dict
-
     wanted = trunk.get_adapter_state_dict(name)
     given = {key.removeprefix(OUTER): weight for key, weight in weights.items()}
     if wrong := sorted(wanted.keys() ^ given.keys()):
@@ -86,4 +97,4 @@ def fill_adapter(trunk: PreTrainedModel, name: str, weights: Mapping[str, Tensor
             f"The file of the adapter '{name}' does not fit: it {'lacks' if wrong[0] in wanted else 'has'} {wrong[0]}"
             f"{f' and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Was it saved under other settings?"
         )
-    set_peft_model_state_dict(trunk, given, adapter_name=name)
+    library("peft", "set_peft_model_state_dict")(trunk, given, adapter_name=name)

@@ -58,6 +58,9 @@ class MultitaskConfig(PreTrainedConfig):
     def faults(self) -> list[str]:
         found = [] if self.pooling in POOLINGS else [unknown("pooling", self.pooling, POOLINGS)]
         for name, task in self.tasks.items():
+            # Folders are named after tasks.
+            if not name.isidentifier():
+                found.append(f"Task {name!r}: a task's name is made of letters, digits and underscores.")
             try:
                 check_task(task)
             except ValueError as error:

@@ -4,7 +4,6 @@ What comes out is made of stock parts alone: whoever loads it needs this package
 """
 
 from copy import deepcopy
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .adapters import base_key, is_adapter
 from .heads import MLP, Linear
+from .libraries import library
 from .objectives import Binary, Regression
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LIBRARY = "sentence_transformers"
 
 def to_sentence_transformer(model: "MultitaskModel", task: str | None = None) -> Any:
     """A `SentenceTransformer` whose vectors are the pooled rows of `model`, as the adapter of `task` reads them."""
-    return library("SentenceTransformer")(modules=encoder(model, task), device=str(model.device))
+    return library(LIBRARY, "SentenceTransformer")(modules=encoder(model, task), device=str(model.device))
 
 
 def to_cross_encoder(model: "MultitaskModel", task: str) -> Any:
@@ -53,7 +53,7 @@ def to_cross_encoder(model: "MultitaskModel", task: str) -> Any:
         for weight in layers[-1].parameters():
             weight.div_(model.config.temperatures.get(task, 1.0))
     squashed = isinstance(objective, Binary) or (isinstance(objective, Regression) and objective.bounded)
-    return library("CrossEncoder")(
+    return library(LIBRARY, "CrossEncoder")(
         modules=[*encoder(model, task), *layers],
         activation_fn=nn.Sigmoid() if squashed else nn.Identity(),
         device=str(model.device),
@@ -72,7 +72,7 @@ def encoder(model: "MultitaskModel", task: str | None) -> list[nn.Module]:
         trunk.config.save_pretrained(folder)
         save_model(trunk, str(Path(folder, SAFE_WEIGHTS_NAME)), metadata={"format": "pt"})
         model.tokenizer.save_pretrained(folder)
-        transformer = library("base.modules", "Transformer")(
+        transformer = library(f"{LIBRARY}.base.modules", "Transformer")(
             folder, max_seq_length=model.config.max_length, model_kwargs=dict(options)
         )
     transformer.model.name_or_path = ""
@@ -81,7 +81,9 @@ def encoder(model: "MultitaskModel", task: str | None) -> list[nn.Module]:
         transformer.model_args = options
         transformer.config_keys = [*transformer.config_keys, "model_args"]
     width = model.config.trunk.hidden_size
-    pooled = library("sentence_transformer.modules", "Pooling")(width, "mean" if pooling == "mean" else "cls")
+    pooled = library(f"{LIBRARY}.sentence_transformer.modules", "Pooling")(
+        width, "mean" if pooling == "mean" else "cls"
+    )
     return [transformer, pooled, *([dense(trained.pooler.dense, nn.Tanh())] if pooling == "pooler" else [])]
 
 
@@ -114,7 +116,7 @@ def merged(model: "MultitaskModel", task: str | None) -> tuple[PreTrainedModel, 
             "sentence-transformers has no other place for it. Publish the model as it is: AutoModel loads it."
         )
     trunk = deepcopy(model.trunk)
-    layer_kind = vars(import_module("peft.tuners.tuners_utils"))["BaseTunerLayer"]
+    layer_kind = library("peft.tuners.tuners_utils", "BaseTunerLayer")
     with torch.no_grad():
         for layer in [module for module in trunk.modules() if isinstance(module, layer_kind)]:
             layer.merge(adapter_names=[task])
@@ -128,17 +130,8 @@ def merged(model: "MultitaskModel", task: str | None) -> tuple[PreTrainedModel, 
 
 def dense(linear: Any, activation: nn.Module, *, into: str | None = None) -> nn.Module:
     """A layer of the model's as one of the library's."""
-    layer = library("base.modules", "Dense")(
+    layer = library(f"{LIBRARY}.base.modules", "Dense")(
         linear.in_features, linear.out_features, activation_function=activation, module_output_name=into
     )
     layer.linear.load_state_dict(linear.state_dict())
     return layer
-
-
-def library(*path: str) -> Any:
-    """A name of sentence-transformers, imported by whoever exports a model and nobody else.
-
-    By a function and not a statement: transformers wants every package that a model's file imports, wherever it does.
-    """
-    *modules, name = path
-    return getattr(import_module(".".join([LIBRARY, *modules])), name)

@@ -1,10 +1,12 @@
 """Where the members of an ensemble lie, and whether they are what they were."""
 
+import errno
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME
 
-__all__ = ["HUB", "check_weights", "fetch", "fingerprint", "share_memory", "spelled"]
+__all__ = ["FULL", "HUB", "check_inside", "check_weights", "digest", "fetch", "fingerprint", "share_memory", "spelled"]
 
 HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 """The options of a download."""
@@ -32,6 +34,9 @@ INSIDE = re.compile(r"^(members\.\d+\.)+")
 """What an ensemble puts before the names of its members' weights."""
 
 CHUNK = 2**22
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says where there is no room for a file."""
+
 PEEK = 64
 
 
@@ -42,24 +47,42 @@ def fetch(path: str | Path, *, subfolder: str = "", **hub: Any) -> Path:
     # Here, so that whoever reads folders alone asks nothing of the Hub.
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(str(path), allow_patterns=READ, **hub), subfolder)
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=READ, **hub), subfolder)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(f"The disk is full: no room to download {path}. Free some, or set HF_HOME.") from error
 
 
 def fingerprint(folder: Path) -> str:
     """A hash of all that decides a model's answers. That of an ensemble holds the hashes of its members."""
+    return digest({file.relative_to(folder).as_posix(): file for pattern in MATTERS for file in folder.glob(pattern)})
+
+
+def digest(files: Mapping[str, Path | bytes]) -> str:
+    """The `fingerprint` of a folder with these files, by their paths in it."""
     whole = hashlib.sha256()
-    for file in sorted({file for pattern in MATTERS for file in folder.glob(pattern)}):
-        part = hashlib.sha256()
-        with file.open("rb") as stream:
+    for name in sorted(name for name in files if any(fits(name, pattern) for pattern in MATTERS)):
+        part, file = hashlib.sha256(), files[name]
+        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
             while block := stream.read(CHUNK):
                 part.update(block)
-        whole.update(f"{file.relative_to(folder).as_posix()} {part.hexdigest()}\n".encode())
+        whole.update(f"{name} {part.hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a path is one that a pattern finds, of as many parts."""
+    return name.count("/") == pattern.count("/") and PurePosixPath(name).match(pattern)
 
 
 def check_weights(folder: Path, name: str) -> None:
     """Raise unless a model's weights lie there as safetensors; a pickle could run any program when it is read."""
-    for part in [folder, *sorted(place for place in folder.glob("adapters/*") if place.is_dir())]:
+    adapters = sorted(place for place in folder.glob("adapters/*") if place.is_dir())
+    for place in adapters:
+        check_inside(place, folder)
+    for part in [folder, *adapters]:
         if any(part.glob("*.safetensors")):
             continue
         if pickles := sorted(file.name for kind in ("*.bin", "*.pt", "*.pkl") for file in part.glob(kind)):
@@ -67,7 +90,19 @@ def check_weights(folder: Path, name: str) -> None:
                 f"{name} ({part}) has its weights in {pickles[0]}, a pickle, which is not read: it could run any "
                 "program. Save the model again, which writes model.safetensors."
             )
-        raise ValueError(f"{name} ({part}) has no weights: no file ends in .safetensors.")
+        raise ValueError(
+            f"{name} ({part}) has no weights: no file ends in .safetensors. Pickles, which could run any program when "
+            "they are read, are none."
+        )
+
+
+def check_inside(part: Path, folder: Path) -> None:
+    """Raise where a link in a part of a model's folder leads out of the folder; the Hub's cache is made of links."""
+    home = folder.resolve()
+    homes = [home, *(place.parent / "blobs" for place in home.parents if place.name == "snapshots")]
+    for file in [part, *part.rglob("*")]:
+        if not any(file.resolve().is_relative_to(place) for place in homes):
+            raise ValueError(f"{file} leads out of {folder}, to {file.resolve()}. Put the file itself there.")
 
 
 def spelled(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,6 +1,7 @@
 """Several models that answer as one: `EnsembleModel`."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -18,11 +19,12 @@ from .encoding import Texts, check_texts
 from .members import HUB, check_weights, fetch, fingerprint, share_memory, spelled
 from .modeling_multitask import MultitaskModel
 from .objectives import Prediction, build_objective
+from .pushing import PUSHING, Pushed
 
 __all__ = ["EnsembleModel"]
 
 LOADING = ("dtype", "attn_implementation")
-IGNORED = ("adapter_kwargs", "trust_remote_code", "_from_auto")
+IGNORED = ("adapter_kwargs", "trust_remote_code", "_commit_hash", "_from_auto", "_from_pipeline")
 """What AutoModel says to every model, and means nothing to this one."""
 
 
@@ -33,7 +35,7 @@ class Source(NamedTuple):
     repo: dict[str, str] | None = None
 
 
-class EnsembleModel(PreTrainedModel):
+class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     """Members that know some of the same tasks, and for each task a combiner of their answers.
 
     It predicts like a `MultitaskModel`. Its members are such models or ensembles themselves; their texts are tokenized
@@ -140,6 +142,7 @@ class EnsembleModel(PreTrainedModel):
         """Save the ensemble with its members inside; those of the Hub stay there, by name and commit."""
         if not is_main_process:
             return
+        pushing = {key: options.pop(key) for key in PUSHING if key in options}
         folder = Path(save_directory)
         entries = []
         for number, (source, entry) in enumerate(zip(self.sources, self.config.members, strict=True)):
@@ -156,6 +159,7 @@ class EnsembleModel(PreTrainedModel):
         kept = deepcopy(self.config)
         kept.members, kept.architectures = entries, [type(self).__name__]
         kept.save_pretrained(folder)
+        self.push_if_asked(folder, **pushing)
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
@@ -257,6 +261,8 @@ def found(entry: Mapping[str, Any], folder: Path, number: int, hub: Mapping[str,
         source, name = Source(lies, repo), f"Member {number} ({repo['repo']})"
     else:
         source, name = Source(folder / entry["folder"]), f"Member {number} ({entry['folder']})"
+        if not Path(os.path.abspath(folder / entry["folder"])).is_relative_to(os.path.abspath(folder)):
+            raise ValueError(f"{name} of the ensemble {folder} leads out of its folder. Do not trust the ensemble.")
     if not source.folder or not source.folder.is_dir():
         raise ValueError(f"{name} of the ensemble {folder} is missing: there is no such folder.")
     if read_config(source, number).model_type != "ensemble":

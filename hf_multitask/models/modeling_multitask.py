@@ -18,8 +18,10 @@ from .configuration_multitask import MultitaskConfig
 from .encoding import Texts, check_texts
 from .exports import to_cross_encoder, to_sentence_transformer
 from .heads import Cosine, build_head
+from .members import HUB, check_weights, fetch
 from .objectives import Prediction
 from .packing import Packing
+from .pushing import PUSHING, Pushed
 from .replay import Replay
 from .trunks import build_trunk, load_encoder, run_trunk
 
@@ -44,7 +46,7 @@ Regularize = Callable[[Replay, dict[str, Tensor], dict[str, Tensor]], dict[str, 
 """From a pass that can be repeated, its scores and its rows' weights, to a penalty for each task."""
 
 
-class MultitaskModel(PreTrainedModel):
+class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     """A trunk that reads the sequences of every task in one pass, and a head for each task.
 
     A batch is flat: `input_ids` [tokens] of all sequences end to end, their `lengths`, the `longest` of them,
@@ -116,14 +118,18 @@ class MultitaskModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        model = super().from_pretrained(path, *args, **kwargs)
-        hub = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-        source = {key: kwargs[key] for key in hub if key in kwargs}
+        """A model of a folder, or of a repo on the Hub, of which all is read at one commit; never a pickle."""
+        source = {key: kwargs.pop(key) for key in (*HUB, "subfolder") if key in kwargs}
+        folder = fetch(path, **source)
+        check_weights(folder, str(path))
+        model = super().from_pretrained(folder, *args, **{**kwargs, "use_safetensors": True})
         loaded: MultitaskModel = model[0] if isinstance(model, tuple) else model
-        loaded.tokenizer_source = {"pretrained_model_name_or_path": path, **source}
+        loaded.name_or_path = loaded.config._name_or_path = str(path)
+        # With its configuration, so that nobody looks for the class of one.
+        loaded.tokenizer_source = {"pretrained_model_name_or_path": folder, "config": loaded.config}
         if loaded.config.adapters:
             for name in loaded.config.tasks:
-                load_adapter(loaded.trunk, name, path, **source)
+                load_adapter(loaded.trunk, name, folder)
             loaded.trunk.set_adapter(list(loaded.config.tasks))
         loaded.choose_trained()
         return model
@@ -135,6 +141,7 @@ class MultitaskModel(PreTrainedModel):
 
         The weights of the trunk go under the names that they have without adapters.
         """
+        pushing = {key: kwargs.pop(key) for key in PUSHING if key in kwargs}
         state = self.state_dict() if state_dict is None else state_dict
         if is_main_process and self.config.adapters:
             inner = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
@@ -143,6 +150,8 @@ class MultitaskModel(PreTrainedModel):
         super().save_pretrained(save_directory, is_main_process, self.without_adapters(state), **kwargs)
         if is_main_process and (self.loaded_tokenizer or self.tokenizer_source):
             self.tokenizer.save_pretrained(save_directory)
+        if is_main_process:
+            self.push_if_asked(save_directory, **pushing)
 
     def restore(self, folder: str | Path) -> None:
         """Take the weights that a model like this one was saved with."""
@@ -155,7 +164,7 @@ class MultitaskModel(PreTrainedModel):
             raise ValueError(f"{folder} was saved from another model: {', '.join(odd[:3])} are missing or left over.")
         if self.config.adapters:
             for name in self.config.tasks:
-                load_adapter(self.trunk, name, str(folder))
+                load_adapter(self.trunk, name, Path(folder))
 
     def without_adapters(self, keys: Mapping[str, Any]) -> dict[str, Any]:
         """What is named as in the model's state, without the adapters' part of it and as if there were none."""

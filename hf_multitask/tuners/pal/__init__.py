@@ -27,5 +27,7 @@ def add_peft_type(name: str) -> None:
     PeftType._member_map_[name] = PeftType._value2member_map_[name] = member
 
 
-add_peft_type("PAL")
-register_peft_method(name="pal", config_cls=PalConfig, model_cls=PalModel)
+# The code of a published model is a copy of this, and knows when it comes second.
+if "PAL" not in PeftType.__members__:
+    add_peft_type("PAL")
+    register_peft_method(name="pal", config_cls=PalConfig, model_cls=PalModel)

@@ -1,0 +1,164 @@
+"""The card of a published model, written from its files: what it does, how it is used, what it reached."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors import safe_open
+
+from .models.objectives import build_objective
+from .recipe import yaml_text
+from .report import Report
+
+__all__ = ["card"]
+
+HERE = Path(__file__).parent
+EXAMPLES = ("The soup was superb, but the service was slow.", "The soup was great, and the waiter took ages.")
+SETS = {
+    "sst": ("SetFit/sst5", "SST-5", "Stanford Sentiment Treebank; its authors state no licence"),
+    "qqp": ("nyu-mll/glue", "Quora Question Pairs", "under Quora's terms of service, for non-commercial use"),
+    "sts": ("nyu-mll/glue", "STS Benchmark", "of several sources, each under its own licence"),
+    "sick": ("RobZamp/sick", "SICK", "CC BY-NC-SA 3.0"),
+    "cfimdb": (None, "CFIMDB", "film reviews, for use in the CS224N course"),
+}
+"""A built-in task's dataset on the Hub, its name and its licence."""
+
+
+def card(
+    folder: Path,
+    repo: str,
+    *,
+    kind: str,
+    weights: Sequence[Path],
+    report: Report | None = None,
+    recipe: dict[str, Any] | None = None,
+    base: str | None = None,
+) -> ModelCard:
+    """The card of what lies in a folder, of a `kind` that has a template in `model_cards/`."""
+    facts = {
+        "repo": repo,
+        "report": report,
+        "pictures": sorted(path.name for path in folder.glob("*.png")),
+        "recipe": recipe and yaml_text(recipe),
+        "size": size(weights),
+        "onnx": (folder / "onnx").is_dir(),
+        **(adapter(folder, base) if kind == "adapter" else model(folder, recipe)),
+    }
+    names = facts.get("tasks", {})
+    data = ModelCardData(
+        language="en",
+        library_name="peft" if kind == "adapter" else "transformers",
+        base_model=facts["base"],
+        tags=["hf_multitask", kind],
+        pipeline_tag=tag(names) if names else None,
+        datasets=datasets(names, recipe),
+        model_name=repo.partition("/")[2],
+        eval_results=results(report, recipe) if report and names else None,
+    )
+    return ModelCard.from_template(data, template_str=template(kind), **facts)
+
+
+def template(kind: str) -> str:
+    """The text of a template: in a checkout beside the package, else inside it."""
+    places = [folder / "model_cards" / f"{kind}.md" for folder in (HERE.parent, HERE)]
+    return next(place for place in places if place.is_file()).read_text(encoding="utf-8")
+
+
+def model(folder: Path, recipe: dict[str, Any] | None) -> dict[str, Any]:
+    """What a card says of a model or an ensemble."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tasks = {name: told(task) for name, task in config["tasks"].items()}
+    name, task = min(config["tasks"].items(), key=lambda item: item[1]["pair"])
+    return {
+        "tasks": tasks,
+        "example": call(name, task),
+        "input": {"text": EXAMPLES[0], **({"text_pair": EXAMPLES[1]} if task["pair"] else {})},
+        "data": [SETS[name] for name in tasks if published(recipe, name)],
+        "source": source(recipe),
+        "trunk": (config.get("trunk") or {}).get("model_type"),
+        "base": None,
+        "max_length": config.get("max_length"),
+        "adapters": sorted(path.name for path in folder.glob("adapters/*")),
+        "members": [member.get("repo") or member["folder"] for member in config.get("members", ())],
+        "combiners": {name: spec["class"] for name, spec in config.get("combiners", {}).items()},
+        "calibrated": sorted(config.get("temperatures") or ()),
+    }
+
+
+def adapter(folder: Path, base: str | None) -> dict[str, Any]:
+    """What a card says of one adapter."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    named = base or config.get("base_model_name_or_path")
+    if named is None or Path(named).exists():
+        raise ValueError(
+            f"{folder} is an adapter, of no use without its base. Name the published model: --base user/name."
+        )
+    whole = f'hf_multitask.MultitaskModel.from_pretrained("{named}", adapters=False).trunk'
+    bare = f'transformers.AutoModel.from_pretrained("{named}")'
+    return {"kind": config["peft_type"], "base": named, "whole": base, "loading": whole if base else bare}
+
+
+def told(task: dict[str, Any]) -> dict[str, str]:
+    objective = build_objective(task["objective"])
+    low, high = (objective.space[0], objective.space[-1]) if objective.labels is None else (0, 0)
+    answers = ", ".join(objective.labels) if objective.labels else f"a number from {low:g} to {high:g}"
+    return {"reads": "two texts" if task["pair"] else "one text", "answers": answers}
+
+
+def call(name: str, task: dict[str, Any]) -> str:
+    """A line of Python that asks for a task's answer."""
+    texts = ", ".join(json.dumps([text]) for text in EXAMPLES[: 1 + task["pair"]])
+    return f'model.predict("{name}", {texts}).{"labels" if build_objective(task["objective"]).labels else "values"}'
+
+
+def tag(tasks: dict[str, dict[str, str]]) -> str:
+    numbers = all(task["answers"].startswith("a number") for task in tasks.values())
+    return "sentence-similarity" if numbers else "text-classification"
+
+
+def source(recipe: dict[str, Any] | None) -> str | None:
+    """The class of the source that a recipe's rows came from."""
+    return recipe["data"]["source"]["class"] if recipe and "data" in recipe else None
+
+
+def published(recipe: dict[str, Any] | None, name: str) -> bool:
+    """Whether a task's rows were those of the dataset that it is named after."""
+    return name in SETS and source(recipe) in ("Course", "Published")
+
+
+def datasets(names: Iterable[str], recipe: dict[str, Any] | None) -> list[str] | None:
+    """The datasets on the Hub that the rows of some tasks stand in."""
+    found = {SETS[name][0] for name in names if published(recipe, name)}
+    return sorted(repo for repo in found if repo) or None
+
+
+def results(report: Report, recipe: dict[str, Any] | None) -> list[EvalResult]:
+    """A report in the form of the Hub's model index."""
+    found = []
+    for name, entry in report.tasks.items():
+        kind = "text-classification" if entry.get("labels") else "sentence-similarity"
+        known = SETS[name] if published(recipe, name) else (None, name, "")
+        found.append(
+            EvalResult(
+                task_type=kind,
+                dataset_type=known[0] or name,
+                dataset_name=known[1],
+                dataset_split=entry["split"],
+                metric_type=entry["metric"],
+                metric_value=round(entry[entry["metric"]], 4),
+                metric_args={"ci95": [round(bound, 4) for bound in entry["ci95"]]} if entry.get("ci95") else None,
+            )
+        )
+    return found
+
+
+def size(weights: Sequence[Path]) -> dict[str, float]:
+    """How many numbers the weights are, in millions, and how many megabytes they take."""
+    numbers = 0
+    for file in weights:
+        with safe_open(file, framework="pt") as held:
+            numbers += sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
+    return {"millions": numbers / 1e6, "megabytes": sum(file.stat().st_size for file in weights) / 1e6}

@@ -1,0 +1,128 @@
+"""What of a folder is published: a model's, an ensemble's or one adapter's files, its code and its card."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .cards import card
+from .models.construct import unknown
+from .models.members import check_inside, check_weights, digest
+from .recipe import read_yaml, yaml_text
+from .report import Report
+from .shipping import MAPS, code, settings
+
+__all__ = ["Files", "contents", "ours"]
+
+Files = dict[str, Path | bytes]
+"""The files of a repo, by their paths there."""
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
+MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "adapters/*/adapter_*", *TOKENIZER)
+"""What a model's folder holds of the model."""
+
+ENDINGS = (".json", ".safetensors", ".txt")
+
+BESIDE = ("*.png", "onnx/*.onnx", "onnx/*.data")
+"""What else is published as it is. The report and the recipe are without the places on this machine."""
+
+ENDS = (".safetensors", ".bin", ".pt", ".pkl", ".py", ".onnx", ".data")
+
+
+def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files:
+    """The files of `repo`; `base` is the published model that an adapter belongs to."""
+    folder = Path(folder)
+    kind = kind_of(folder)
+    if base is not None and kind != "adapter":
+        raise ValueError(f"{folder} holds a model, which needs no base. Leave base out.")
+    for path in (file for pattern in ("report.json", "recipe.yaml", *BESIDE) for file in folder.glob(pattern)):
+        check_inside(path, folder)
+    files = staged(folder, base)
+    weights = [folder / path for path in files if path.endswith(".safetensors")]
+    report, recipe = None, read_yaml(folder / "recipe.yaml")
+    if (folder / "report.json").is_file():
+        report = Report(**without_places(vars(Report.load(folder))))
+        files |= {"report.json": report.to_json().encode(), "report.md": report.to_markdown().encode()}
+    if recipe is not None:
+        recipe = without_places(recipe)
+        files["recipe.yaml"] = yaml_text(recipe).encode()
+    for path in (file for pattern in BESIDE for file in sorted(folder.glob(pattern))):
+        files[path.relative_to(folder).as_posix()] = path
+    if kind != "adapter":
+        files["config.json"] = written(settings(json.loads(text_of(files["config.json"]))))
+        pals = any('"PAL"' in path.read_text(encoding="utf-8") for path in folder.rglob("adapter_config.json"))
+        files |= {name: text.encode() for name, text in code(pals=pals).items()}
+    known: Any = {"weights": weights, "report": report, "recipe": recipe}
+    files["README.md"] = str(card(folder, repo, kind=kind, base=base, **known)).encode()
+    return dict(sorted(files.items()))
+
+
+def ours(path: str) -> bool:
+    """Whether a file of a repo is one of those that publishing puts there, and takes away when it is outdated."""
+    return path.endswith(ENDS) or path.startswith(("adapters/", "members/", "onnx/"))
+
+
+def kind_of(folder: Path) -> str:
+    """What lies in a folder: "multitask", "ensemble" or "adapter"."""
+    if not folder.is_dir():
+        raise ValueError(f"The model {folder} is no folder here. Name the folder that training left.")
+    if (folder / "config.json").is_file():
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind not in MAPS:
+            raise ValueError(f"{folder}: {unknown('kind of model', kind, MAPS)}")
+        if kind == "multitask":
+            check_weights(folder, "The model")
+        return kind
+    if (folder / "adapter_config.json").is_file():
+        check_weights(folder, "The adapter")
+        return "adapter"
+    raise ValueError(f"{folder} holds neither a model (config.json) nor an adapter (adapter_config.json).")
+
+
+def staged(folder: Path, base: str | None = None) -> Files:
+    """The files of a model, an adapter or an ensemble, whose members' hashes are those of what is published."""
+    found = sorted({path for pattern in ("adapter_*", *MODEL) for path in folder.glob(pattern)})
+    for path in found:
+        check_inside(path, folder)
+    files: Files = {path.relative_to(folder).as_posix(): path for path in found if path.suffix in ENDINGS}
+    for path in [path for path in found if path.name == "adapter_config.json"]:
+        files[path.relative_to(folder).as_posix()] = based(path, base)
+    if (folder / "members").is_dir():
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for entry in [entry for entry in config["members"] if "folder" in entry]:
+            check_inside(folder / entry["folder"], folder)
+            kind_of(folder / entry["folder"])
+            inside = staged(folder / entry["folder"])
+            entry["hash"] = digest(inside)
+            files |= {f"{entry['folder']}/{name}": file for name, file in inside.items()}
+        files["config.json"] = written(config)
+    return files
+
+
+def text_of(file: Path | bytes) -> str:
+    return file.decode() if isinstance(file, bytes) else file.read_text(encoding="utf-8")
+
+
+def based(path: Path, base: str | None) -> bytes:
+    """An adapter's configuration, which names a base on the Hub or none."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    named = base or config.get("base_model_name_or_path")
+    config["base_model_name_or_path"] = None if named and Path(named).exists() else named
+    return written(config)
+
+
+def without_places(value: Any) -> Any:
+    """Words that name a place on this machine, without the way there.
+
+    >>> without_places({"trunk": "/home/me/minilm", "seed": 0})
+    {'trunk': 'minilm', 'seed': 0}
+    """
+    if isinstance(value, dict):
+        return {key: without_places(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_places(part) for part in value]
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def written(content: Any) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,0 +1,26 @@
+"""Put a trained model, an ensemble or one adapter on the Hub, in one commit."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+# This folder holds an evaluate.py, which would hide the library of that name.
+sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+
+from hf_multitask.assembly import load_model
+from hf_multitask.hub import publish
+from hf_multitask.onnx_export import export_onnx
+from hf_multitask.publish_sections import PublishRecipe
+from hf_multitask.recipe import read_recipe, run
+
+
+def main(argv):
+    recipe = read_recipe(PublishRecipe, argv)
+    if recipe.onnx:
+        export_onnx(load_model(recipe.model), recipe.model)
+    options: Any = {"base": recipe.base, "revision": recipe.revision, "private": recipe.private}
+    print("Published:", publish(recipe.model, recipe.repo, **options))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

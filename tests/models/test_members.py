@@ -1,0 +1,70 @@
+"""What may be read of a model's folder, and what may not."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from hf_multitask import EnsembleModel, PalConfig
+
+
+@pytest.fixture
+def adapted(model):
+    model.add_adapters(PalConfig(width=4, heads=2))
+    return model
+
+
+def pickled(folder):
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def renamed(folder, **fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+
+
+def linked(folder):
+    (folder / "adapters" / "sst" / "adapter_model.safetensors").unlink()
+    (folder / "adapters" / "sst" / "adapter_model.safetensors").symlink_to("/etc/hostname")
+
+
+def strange_adapter(folder):
+    (folder / "adapters" / "sst" / "adapter_config.json").write_text('{"peft_type": "EVIL"}')
+
+
+def strange_task(folder):
+    tasks = json.loads((folder / "config.json").read_text())["tasks"]
+    renamed(folder, tasks={"../../evil": tasks["sst"]})
+
+
+def strange_head(folder):
+    tasks = json.loads((folder / "config.json").read_text())["tasks"]
+    renamed(folder, tasks={"sst": {**tasks["sst"], "head": {"class": "Evil"}}})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (pickled, "a pickle, which is not read"),
+        (linked, "leads out of"),
+        (strange_adapter, "Unknown kind 'EVIL'"),
+        (strange_task, "a task's name is made of letters"),
+        (strange_head, "Unknown head 'Evil'"),
+        (lambda folder: renamed(folder, trunk={"model_type": "evil"}), "Unknown trunk type 'evil'"),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused_with_the_reason(spoil, complaint, adapted, tmp_path):
+    adapted.save_pretrained(tmp_path / "model")
+    spoil(tmp_path / "model")
+    with pytest.raises(ValueError, match=complaint):
+        AutoModel.from_pretrained(tmp_path / "model")
+
+
+def test_a_member_outside_the_ensemble_is_refused(adapted, tmp_path):
+    EnsembleModel.from_members([adapted]).save_pretrained(tmp_path / "ensemble")
+    config = json.loads((tmp_path / "ensemble" / "config.json").read_text())
+    renamed(tmp_path / "ensemble", members=[{**config["members"][0], "folder": "../elsewhere"}])
+    with pytest.raises(ValueError, match="leads out of its folder"):
+        AutoModel.from_pretrained(tmp_path / "ensemble")
