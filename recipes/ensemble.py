@@ -10,6 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
+from hf_multitask.answers import Answers, save_answers
 from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
 from hf_multitask.ballots import collect
 from hf_multitask.ensemble_report import judge
@@ -48,9 +49,12 @@ def main(argv):
         made = mix(ensemble, ballots, rows["dev"], **options, **how)
     else:
         made = combine(ensemble, ballots, recipe.choose, **how)
-    report = judge(made, ballots, rows["dev"], seed=recipe.seed, rule=recipe.rule, members=recipe.members)
+    answers: dict[str, Answers] = {}
+    about: Any = {"rule": recipe.rule, "members": recipe.members}
+    report = judge(made, ballots, rows["dev"], seed=recipe.seed, answers=answers, **about)
     made.model.save_pretrained(folder / ".model")
     move_model(folder / ".model", folder)
+    save_answers(answers, folder)
     report.save(folder)
     print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
 
@@ -59,7 +63,8 @@ def train(recipe, tasks, rows, softened):
     """A student of what `softened` rows say."""
     set_seed(recipe.seed)
     student = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
-    options = {"train_dataset": softened, "eval_dataset": rows["dev"], **recipe.methods()}
+    read = {name: data for name, data in softened.items() if name in recipe.trained()}
+    options = {"train_dataset": read, "eval_dataset": rows["dev"], **recipe.methods()}
     trainer = MultitaskTrainer(student, recipe.arguments(), **options)
     trainer.train()
     return trainer.model

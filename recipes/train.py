@@ -9,8 +9,10 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
+from hf_multitask.answers import Answers, save_answers
 from hf_multitask.assembly import build_model, claim_folder, leave, load_rows, move_model
 from hf_multitask.baseline import BagOfWords
+from hf_multitask.callbacks import Pace
 from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
@@ -35,12 +37,15 @@ def main(argv):
     trainer = MultitaskTrainer(
         build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner),
         arguments,
-        train_dataset=rows["train"],
+        train_dataset={name: rows["train"][name] for name in recipe.trained()},
         eval_dataset=rows["dev"],
+        callbacks=[pace := Pace()],
         **recipe.methods(),
     )
     trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
-    report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new")
+    answers: dict[str, Answers] = {}
+    report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new", answers=answers)
+    report.about["steps_per_second"] = pace.steps_per_second
     report.seconds = time.time() - started
     report.examples_per_second = trained.metrics["train_samples_per_second"]
     trainer.save_model(str(folder / ".model"))
@@ -51,6 +56,7 @@ def main(argv):
         metrics = {task.name: task.metric for task in tasks}
         report.beside["chance"] = {name: chance(dev, metrics[name]) for name, dev in rows["dev"].items()}
         move_model(folder / ".model", folder)
+        save_answers(answers, folder)
         report.save(folder)
         print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
     del trainer

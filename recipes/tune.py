@@ -38,12 +38,13 @@ def main(argv):
         return watch.best(greater=greater)
 
     study = optimize(score, recipe.place, trials=recipe.trials, seed=recipe.seed, greater=greater)
-    found = best_params(study)
-    best = {name: space.chosen(found[name]) for name, space in recipe.search.items()}
-    path = write_recipe(recipe.with_values(best, output_dir=str(folder / "best")), folder, "best.yaml")
+    for rank, found in enumerate(best_params(study, recipe.keep), 1):
+        name = "best" if rank == 1 else f"best-{rank}"
+        chosen = {setting: space.chosen(found[setting]) for setting, space in recipe.search.items()}
+        write_recipe(recipe.with_values(chosen, output_dir=str(folder / name)), folder, f"{name}.yaml")
     draw(study, folder)
     print(f"\n{save_trials(study, folder, list(recipe.search))}")
-    print(f"The best recipe: python recipes/train.py --config {path}")
+    print(f"The best recipe: python recipes/train.py --config {folder / 'best.yaml'}")
 
 
 def train(recipe, watch):
@@ -53,7 +54,8 @@ def train(recipe, watch):
     own = {section.name: section.data for section in recipe.tasks if section.data}
     rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
     model = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
-    options = {"train_dataset": rows["train"], "eval_dataset": rows["dev"], **recipe.methods()}
+    read = {name: rows["train"][name] for name in recipe.trained()}
+    options = {"train_dataset": read, "eval_dataset": rows["dev"], **recipe.methods()}
     trainer = MultitaskTrainer(model, recipe.arguments(), callbacks=[watch], **options)
     trainer.train()
     if not watch.values:

@@ -11,11 +11,12 @@ PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
     {"models", "metrics", "schedules", "aggregators", "checkpoints", "backends", "report", "given"},
     {"tasks", "regularizers", "tuners", "schema", "submission", "curves", "callbacks"}
-    | {"studies", "optimizers", "interruptions", "origins"},
+    | {"studies", "jobs", "answers", "optimizers", "interruptions", "origins"},
     {"data", "gradients", "penalties", "evaluator", "plots", "probe", "baseline", "calibration", "comparison"},
-    {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"},
-    {"hub", "recipe", "help", "sections", "pretrain_sections", "study_sections", "ensemble_sections", "tune_sections"},
-    {"assembly", "benchmarks", "ensembles", "ensemble_report"},
+    {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning", "standing"},
+    {"hub", "recipe", "help", "sections", "pretrain_sections", "ensemble_sections", "tune_sections"}
+    | {"run_sections", "study_sections"},
+    {"assembly", "benchmarks", "ensembles", "ensemble_report", "study_tables"},
 ]
 # Within a floor: the report shows metrics, schedules and what is read are built from descriptions.
 BESIDE = {("report", "metrics"), ("schedules", "models"), ("given", "models"), ("metrics", "models")}
@@ -23,6 +24,7 @@ BESIDE |= {("aggregators", "models"), ("trainer", "arguments"), ("recipe", "help
 BESIDE |= {("selection", "ballots"), ("pretraining", "arguments"), ("pretrain_sections", "sections")}
 BESIDE |= {("ensemble_sections", "sections"), ("ensemble_report", "ensembles"), ("tune_sections", "sections")}
 BESIDE |= {("study_sections", "recipe"), ("study_sections", "sections"), ("study_sections", "pretrain_sections")}
+BESIDE |= {("study_sections", f"{kind}_sections") for kind in ("ensemble", "run", "tune")} | {("studies", "jobs")}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
