@@ -1,5 +1,6 @@
 """Scripts in processes of their own, as many side by side as there are jobs: started at once, and never left behind."""
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -46,6 +47,8 @@ def begin(scripts: Sequence[tuple[Path, Sequence[str]]], log: Path, *, threads: 
 def play(scripts: Sequence[tuple[str, Sequence[str]]], log: str, threads: int) -> None:
     """What happens in the process of its own."""
     threading.Thread(target=follow, daemon=True).start()
+    # What was imported stays: looking through it for garbage would take longer than a small run.
+    gc.freeze()
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         limit(threads)

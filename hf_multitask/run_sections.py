@@ -9,7 +9,7 @@ from typing import Any, Literal
 from .given import Given, nested, overlay
 from .schema import RecipeError
 
-__all__ = ["RunSection", "expanded", "filled", "scaled"]
+__all__ = ["RunSection", "expanded", "filled", "limited", "scaled"]
 
 
 @dataclass
@@ -95,6 +95,20 @@ def filled(value: Any, *, data_dir: str | None) -> Any:
             raise ValueError(f"'{value}' lies in the data's folder. Name it by --data_dir.")
         return value.replace("{data_dir}", data_dir)
     return value
+
+
+def limited(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the limits of tasks that they leave out: those of a scale are for whoever reads the task.
+
+    >>> limited({"tasks": ["sst"], "data": {"limit": {"sst": 8, "qqp": 9}}})
+    {'tasks': ['sst'], 'data': {'limit': {'sst': 8}}}
+    """
+    limits, tasks = settings.get("data", {}).get("limit"), settings.get("tasks")
+    if not limits or not tasks:
+        return settings
+    names = {task if isinstance(task, str) else task["name"] for task in tasks}
+    kept = {name: limit for name, limit in limits.items() if name in names}
+    return {**settings, "data": {**settings["data"], "limit": kept}}
 
 
 def scaled(settings: dict[str, Any], *, epochs: float, steps: float, rates: float = 1) -> dict[str, Any]:

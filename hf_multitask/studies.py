@@ -56,7 +56,7 @@ class Run:
 
     @property
     def log(self) -> Path:
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(f"{self.folder.name}.log")
 
     def start(self, threads: int) -> Any:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""

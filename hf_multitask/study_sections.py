@@ -10,7 +10,7 @@ from .given import Given, overlay
 from .models.construct import unknown
 from .pretrain_sections import PretrainRecipe
 from .recipe import read_recipe, write_layer
-from .run_sections import RunSection, expanded, filled, scaled
+from .run_sections import RunSection, expanded, filled, limited, scaled
 from .schema import RecipeError
 from .sections import TrainRecipe
 from .standing import Published
@@ -59,7 +59,9 @@ class ReproduceRecipe:
     jobs: int = field(default=1, metadata={"help": "How many runs go on side by side"})
     data_dir: str | None = field(default=None, metadata={"help": "The course's files, for every run"})
     trunk: str | None = field(default=None, metadata={"help": "The pretrained trunk of every run"})
-    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "What all runs change in their recipe"})
+    settings: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "What all trainings on tasks change in their recipe"}
+    )
     scale: Literal["demo", "small", "full"] = field(
         default="full", metadata={"help": "Which of the runs' `scaled` settings count"}
     )
@@ -128,7 +130,8 @@ class ReproduceRecipe:
         for seed in self.seeds:
             for name, section in self.wanted().items():
                 folder = self.folder(name, seed)
-                recipe = folder.with_suffix(".yaml")
+                # A name may hold a number with a point.
+                recipe = folder.with_name(f"{folder.name}.yaml")
                 base, settings = self.layer(section, seed, folder)
                 write_layer(recipe, base=base, settings=settings)
                 if other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
@@ -153,7 +156,7 @@ class ReproduceRecipe:
         settings = Given.of({}, "")
         for over in (*layers, {"seed": seed, "output_dir": str(folder)}):
             settings = overlay(settings, Given.of(over, ""), [])
-        plain = filled(settings.plain(), data_dir=self.data_dir)
+        plain = limited(filled(settings.plain(), data_dir=self.data_dir))
         if section.init_from is not None:
             # A size is for new trunks.
             plain.get("model", {}).pop("size", None)
@@ -165,9 +168,9 @@ class ReproduceRecipe:
         """What a run's recipe is made of, what counts more after what counts less."""
         if self.data_dir is not None:
             yield {"data": {"source": {"class": "Course", "data_dir": self.data_dir}}}
-        if section.script != "ensemble":
-            if self.trunk is not None:
-                yield {"model": {"trunk": self.trunk}}
+        if section.script != "ensemble" and self.trunk is not None:
+            yield {"model": {"trunk": self.trunk}}
+        if section.script in ("train", "tune"):
             yield self.settings
         yield section.settings
         yield self.scripts.get(section.script, {})

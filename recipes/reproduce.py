@@ -9,6 +9,7 @@ sys.path = [place for place in sys.path if place != str(HERE)]
 
 from hf_multitask.jobs import Stopped
 from hf_multitask.recipe import STOPPED, read_recipe, run
+from hf_multitask.rehearsal import rehearse
 from hf_multitask.studies import execute
 from hf_multitask.study_sections import ReproduceRecipe
 from hf_multitask.study_tables import write_tables
@@ -21,6 +22,10 @@ def main(argv):
     folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     runs = recipe.build(HERE)
+    if recipe.dry_run:
+        rehearse(recipe, runs)
+        print(f"All {len(runs)} runs can be built, and do their first step. Nothing was kept but their recipes.")
+        return
     try:
         execute(runs, jobs=recipe.jobs)
     finally:

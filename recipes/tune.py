@@ -10,10 +10,10 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 import optuna
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, join_folder, load_rows
+from hf_multitask.assembly import join_folder
 from hf_multitask.curves import NotFinite
 from hf_multitask.recipe import read_recipe, run, write_recipe
-from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.trainers import build_trainer, read_rows
 from hf_multitask.tune_sections import TuneRecipe
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 
@@ -50,13 +50,7 @@ def main(argv):
 def train(recipe, watch):
     """One training, of which nothing is kept but what `watch` sees."""
     set_seed(recipe.seed)
-    tasks = [section.build() for section in recipe.tasks]
-    own = {section.name: section.data for section in recipe.tasks if section.data}
-    rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
-    model = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
-    read = {name: rows["train"][name] for name in recipe.trained()}
-    options = {"train_dataset": read, "eval_dataset": rows["dev"], **recipe.methods()}
-    trainer = MultitaskTrainer(model, recipe.arguments(), callbacks=[watch], **options)
+    trainer = build_trainer(recipe, read_rows(recipe, recipe.tasks), callbacks=[watch])
     trainer.train()
     if not watch.values:
         trainer.evaluate()

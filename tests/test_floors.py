@@ -16,7 +16,7 @@ FLOORS = [
     {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning", "standing"},
     {"hub", "recipe", "help", "sections", "pretrain_sections", "ensemble_sections", "tune_sections"}
     | {"run_sections", "study_sections"},
-    {"assembly", "benchmarks", "ensembles", "ensemble_report", "study_tables"},
+    {"assembly", "benchmarks", "ensembles", "ensemble_report", "study_tables", "trainers", "rehearsal"},
 ]
 # Within a floor: the report shows metrics, schedules and what is read are built from descriptions.
 BESIDE = {("report", "metrics"), ("schedules", "models"), ("given", "models"), ("metrics", "models")}
@@ -25,6 +25,7 @@ BESIDE |= {("selection", "ballots"), ("pretraining", "arguments"), ("pretrain_se
 BESIDE |= {("ensemble_sections", "sections"), ("ensemble_report", "ensembles"), ("tune_sections", "sections")}
 BESIDE |= {("study_sections", "recipe"), ("study_sections", "sections"), ("study_sections", "pretrain_sections")}
 BESIDE |= {("study_sections", f"{kind}_sections") for kind in ("ensemble", "run", "tune")} | {("studies", "jobs")}
+BESIDE |= {("trainers", "assembly"), ("rehearsal", "trainers")}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
