@@ -47,6 +47,7 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
                     step(one, Path(folder, f"{run.folder.name}-{number}"), kept)
             except (ValueError, RuntimeError, OSError) as error:
                 faults.append(f"{run.folder.name}: {error}")
+    gc.unfreeze()
     if faults:
         raise RecipeError(faults)
 

@@ -1,6 +1,6 @@
 """The recipe of a study: which runs it has, what each changes, and what was published of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from .standing import Published
 from .studies import Run
 from .tune_sections import TuneRecipe
 
-__all__ = ["ReproduceRecipe", "changed"]
+__all__ = ["KINDS", "ReproduceRecipe", "changed", "spelled_out"]
 
 KINDS: dict[str, type] = {
     "train": TrainRecipe,
@@ -27,6 +27,8 @@ KINDS: dict[str, type] = {
 }
 PASSING = ("output_dir", "overwrite", "resume", "trials", "cache", "batch_size")
 SCALES = ("demo", "small", "full")
+SHORT = ("system", "scale")
+"""Options that are short for a file; what a scale says counts more than what a system says."""
 
 
 @dataclass
@@ -190,3 +192,25 @@ def changed(before: Path, now: Path, kind: type) -> list[str]:
         return []
     old, new = (vars(read_recipe(kind, ["--config", str(path)])) for path in (before, now))
     return [name for name in new if name not in PASSING and old[name] != new[name]]
+
+
+def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
+    """The words of a command line, with the files that --system NAME and --scale NAME are short for before all else.
+
+    >>> spelled_out(["--jobs", "2"], Path("recipes/configs"))
+    ['--jobs', '2']
+    """
+    files: dict[str, Path] = {}
+    rest, words = [], list(argv)
+    while words:
+        word, equals, text = words.pop(0).partition("=")
+        name = word[2:]
+        if name not in SHORT:
+            rest.append(word + equals + text)
+            continue
+        text = text if equals or not words else words.pop(0)
+        places = {path.stem: path for path in sorted((configs / f"{name}s").glob("*.yaml"))}
+        if text not in places:
+            raise RecipeError([unknown(name, text, places)])
+        files[name] = places[text]
+    return [*(part for name in SHORT if name in files for part in ("--config", str(files[name]))), *rest]
