@@ -18,7 +18,7 @@ from filelock import FileLock
 
 __all__ = ["Stopped", "begin", "end", "stoppable"]
 
-PRELOAD = ("assembly", "trainer", "pretrain_sections", "pretraining.trainer", "ensembles", "tune_sections")
+PRELOAD = ("assembly", "trainer", "pretrain_sections", "pretraining.trainer", "ensembles", "tune_sections", "showing")
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""
 
 PATIENCE = 60.0

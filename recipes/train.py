@@ -37,6 +37,7 @@ def main(argv):
     answers: dict[str, Answers] = {}
     report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new", answers=answers)
     report.about["steps_per_second"] = pace.steps_per_second
+    report.about["train_rows"] = {name: len(task) for name, task in trainer.encoded.items()}
     report.seconds = time.time() - started
     report.examples_per_second = trained.metrics["train_samples_per_second"]
     trainer.save_model(str(folder / ".model"))

@@ -44,6 +44,18 @@ def test_every_row_of_a_system_is_there_at_demo_scale(system, tmp_path):
     assert (tmp_path / "table.md").read_text().strip() in out
 
 
+@pytest.mark.recipe
+def test_pages_of_runs_and_of_their_system(tmp_path):
+    words = ["--system", "jack_of_all_trades", "--scale", "demo", "--jobs", "2", "--output_dir", tmp_path, "--reports"]
+    words += ["--only", "smart-1,smart-3,mnrl", "--settings.training.num_train_epochs", "10"]
+    code, _, err = call(REPRODUCE, *words)
+    assert code == 0, err
+    assert all((tmp_path / name / "report.html").is_file() for name in ("smart-1-0", "smart-3-0", "mnrl-0"))
+    text = (tmp_path / "report.html").read_text()
+    assert 'alt="sweep of smart"' in text
+    assert "Table 2, row 1" in text
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_all_that_the_full_scale_needs_can_be_built_and_does_a_step(system, tmp_path):
     sentence = "A sentence that goes on and on, so that it has more characters than the limit asks for, " * 4

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLOURS", "can_plot", "canvas", "embedded", "save"]
+__all__ = ["COLOURS", "can_plot", "canvas", "embedded", "embedded_file", "save"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Those of Okabe & Ito (2008), which differ for colour-blind readers too."""
@@ -40,4 +40,13 @@ def embedded(figure: Any) -> str:
     """A picture as text that stands in a page."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DOTS)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return spelled(stream.getvalue())
+
+
+def embedded_file(path: Path) -> str:
+    """The same of a picture in a PNG file."""
+    return spelled(path.read_bytes())
+
+
+def spelled(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
