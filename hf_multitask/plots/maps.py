@@ -64,6 +64,8 @@ def height_map(embeddings: np.ndarray, values: Sequence[float], *, title: str, h
     figure, (panel,) = canvas(wide=INCHES, high=INCHES, subplot_kw={"projection": "3d"})
     panel.scatter(*places.T, np.asarray(values), c=np.asarray(values), cmap="viridis", s=8)
     panel.set(title=title, xlabel="PCA, first axis", ylabel="PCA, second axis", zlabel=height)
+    # Smaller than its frame, which else cuts off what the height is.
+    panel.set_box_aspect(None, zoom=0.85)
     return figure
 
 
