@@ -38,7 +38,7 @@ FLOORS = [
         "run_pages",
     },
     {"hub", "recipe", "help", "sections", "pretrain_sections", "ensemble_sections", "tune_sections"}
-    | {"run_sections", "study_sections"},
+    | {"report_sections", "run_sections", "study_sections"},
     {
         "assembly",
         "benchmarks",
