@@ -15,7 +15,7 @@ from .models.configuration_multitask import MultitaskConfig
 from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel, MultitaskOutput
-from .models.objectives import Binary, Classification, CosineEmbedding, Prediction, Regression
+from .models.objectives import Binary, Brier, Classification, CosineEmbedding, Prediction, Regression
 from .models.pipeline_multitask import MultitaskPipeline
 from .tasks import CFIMDB, QQP, SICK, SST, STS, TASKS, Task
 from .tuners.pal import PalConfig
@@ -37,6 +37,7 @@ __all__ = [
     "STS",
     "TASKS",
     "Binary",
+    "Brier",
     "Classification",
     "CosineEmbedding",
     "EnsembleConfig",

@@ -84,7 +84,20 @@ def build_model(
             model.add_adapters(build_tuner(tuner))
         except (ValueError, RuntimeError, TypeError) as error:
             raise ValueError(f"tuner {tuner['class']} does not fit this trunk: {error}") from error
+    if section.keep_heads:
+        begin_as(model, str(section.trunk), revision=section.revision)
     return model
+
+
+def begin_as(model: MultitaskModel, path: str, *, revision: str) -> None:
+    """Take over all weights of a trained model that is made alike."""
+    trained = load_model(path, revision=revision)
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"keep_heads needs a trunk that is a model of the same tasks, heads and tuner. {path} is another: {error}"
+        ) from error
 
 
 def plain_model(

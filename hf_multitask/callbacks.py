@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, takewhile
@@ -10,7 +11,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
-__all__ = ["EpochCallback", "HalveOnRisingLoss"]
+__all__ = ["EpochCallback", "HalveOnRisingLoss", "Pace"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,3 +90,21 @@ class EpochCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.set_epoch(int(state.epoch or 0))
+
+
+class Pace(TrainerCallback):
+    """Counts the steps that this process does, and the seconds inside them: evaluations and checkpoints are none."""
+
+    def __init__(self) -> None:
+        self.steps, self.seconds, self.begun = 0, 0.0, 0.0
+
+    @property
+    def steps_per_second(self) -> float:
+        return self.steps / self.seconds if self.seconds else 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.steps += 1
+        self.seconds += time.perf_counter() - self.begun

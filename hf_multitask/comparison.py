@@ -11,7 +11,10 @@ __all__ = ["Gain", "Pair", "gains"]
 
 
 class Pair(NamedTuple):
-    """Two predictions [n] for the same labels [n] of a task; `classes` is how many label ids there are."""
+    """Two predictions [n] for the same labels [n] of a task; `classes` is how many label ids there are.
+
+    Of several seeds there are as many predictions [seeds, n] of each side, paired by seed.
+    """
 
     metric: str
     ours: np.ndarray
@@ -42,14 +45,23 @@ def gains(
     """The gain on each task in its own metric, and as `score` that of the mean of the `counted` tasks (or of all).
 
     The same rows are drawn for both predictions of a task, so that what is hard for both does not blur the difference.
+    Of several seeds the gain is the mean, and each resample draws among the seeds too, the same for all tasks.
     """
     found, whole, wholes = {}, 0.0, np.zeros(resamples)
+    (count,) = {len(np.atleast_2d(side)) for pair in pairs.values() for side in (pair.ours, pair.theirs)}
+    seeds = np.random.default_rng(seed).integers(0, count, (resamples, count))
     among = [name for name in pairs if name in counted] or list(pairs)
     for place, (name, pair) in enumerate(pairs.items()):
         metric = named(pair.metric)
-        measured = [metric.measure(each, pair.labels, classes=pair.classes) for each in (pair.ours, pair.theirs)]
-        # Tasks are drawn apart, and both predictions of a task together.
-        ours, theirs = (resampled(pair, each, resamples, [seed, place]) for each in (pair.ours, pair.theirs))
+        sides = [np.atleast_2d(side) for side in (pair.ours, pair.theirs)]
+        measured = [
+            float(np.mean([metric.measure(each, pair.labels, classes=pair.classes) for each in side])) for side in sides
+        ]
+        # Tasks are drawn apart, and all predictions of a task together.
+        ours, theirs = (
+            chosen(np.stack([resampled(pair, each, resamples, [seed, place]) for each in side]), seeds)
+            for side in sides
+        )
         found[name] = judged(measured[0] - measured[1], ours - theirs)
         if name in among:
             # A metric's scale is straight, so that differences keep their meaning on it.
@@ -66,6 +78,11 @@ def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequenc
     step = max(1, BATCH // n)
     counts = [min(step, resamples - begun) for begun in range(0, resamples, step)]
     return np.concatenate([of_rows(draw.integers(0, n, (count, n))) for count in counts])
+
+
+def chosen(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Of values [seeds, resamples] the mean over the seeds [resamples, count] that each resample drew."""
+    return np.take_along_axis(values, seeds.T, axis=0).mean(0)
 
 
 def judged(gain: float, differences: np.ndarray) -> Gain:

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 
+from .answers import Answers
 from .ballots import Ballot, Recorded
 from .calibration import calibration_error
 from .comparison import Gain, Pair, gains
@@ -22,9 +23,19 @@ Ballots = Mapping[str, Ballot]
 
 
 def judge(
-    made: Made, ballots: Ballots, rows: Mapping[str, Dataset], *, seed: int = 0, resamples: int = 1000, **about: Any
+    made: Made,
+    ballots: Ballots,
+    rows: Mapping[str, Dataset],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    answers: dict[str, Answers] | None = None,
+    **about: Any,
 ) -> Report:
-    """The report: what was made, in-sample and cross-fitted, beside the best member, with what is gained over it."""
+    """The report: what was made, in-sample and cross-fitted, beside the best member, with what is gained over it.
+
+    `answers` is filled with what it says, and what each member says.
+    """
     counted = [name for name, ballot in ballots.items() if ballot.task["scored"]] or list(ballots)
     tasks = {name: ballot.task for name, ballot in ballots.items()}
     whole = all_rows(ballots)
@@ -49,7 +60,12 @@ def judge(
     about["gains"] = {how: {name: gain.describe() for name, gain in each.items()} for how, each in found.items()}
     about["calibration"] = calibration(made, ballots)
     about["notes"] = [*notes(found), *told(about["calibration"])]
-    report = evaluate(Recorded(tasks, made.scores), dict(rows), seed=seed, resamples=resamples, beside=beside, **about)
+    options: Any = {"seed": seed, "resamples": resamples, "beside": beside}
+    report = evaluate(Recorded(tasks, made.scores), dict(rows), answers=answers, **options, **about)
+    if answers is not None:
+        for name, ballot in ballots.items():
+            heard = np.stack([ballot.values(ballot.scores[number]) for number in ballot.able])
+            answers[name] = answers[name]._replace(members=heard)
     report.seconds = made.seconds
     report.examples_per_second = sum(sizes.values()) / made.seconds
     return report

@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
+from .answers import Answers
 from .backends import processes
 from .metrics import METRICS, bootstrap
 from .models.construct import unknown
@@ -56,6 +57,7 @@ def evaluate(
     seed: int = 0,
     distributed: bool = False,
     values: dict[str, np.ndarray] | None = None,
+    answers: dict[str, Answers] | None = None,
     trunk: str | None = None,
     beside: dict[str, dict[str, float]] | None = None,
     **about: Any,
@@ -64,13 +66,15 @@ def evaluate(
 
     `resamples` are those of the bootstrap intervals; zero leaves these out. With `distributed` every process
     predicts its share of the rows, each row counts once, and every process gets the same report. Seconds and
-    speed are those of the prediction alone. `values` is filled with the answers to each task. `trunk`, `beside` and
-    whatever else is given go into the report as they are.
+    speed are those of the prediction alone. `values` is filled with the answers to each task, and `answers` with
+    scores and labels beside them. `trunk`, `beside` and whatever else is given go into the report as they are.
     """
     labels = checked_labels(predictor.tasks, datasets)
     entries, seconds, kept = {}, 0.0, {} if values is None else values
     for name, dataset in datasets.items():
         scores, kept[name], spent = predicted(predictor, name, dataset, distributed=distributed)
+        if answers is not None:
+            answers[name] = Answers(scores, kept[name], labels[name])
         results = judged(predictor.tasks[name], scores, kept[name], labels[name], resamples=resamples, seed=seed)
         entries[name] = {"split": split, "n": len(dataset), **results}
         seconds += spent

@@ -18,7 +18,7 @@ from .interruptions import Interrupted
 from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
 
-__all__ = ["RecipeError", "read_recipe", "read_yaml", "run", "write_layer", "write_recipe", "yaml_text"]
+__all__ = ["STOPPED", "RecipeError", "read_recipe", "read_yaml", "run", "write_layer", "write_recipe", "yaml_text"]
 
 R = TypeVar("R")
 WIDTH = 100
@@ -65,9 +65,9 @@ def write_recipe(recipe: Any, folder: str | os.PathLike, name: str = "recipe.yam
     return path
 
 
-def write_layer(path: Path, *, base: Path, settings: dict[str, Any]) -> None:
-    """Write a recipe that changes some settings of another one, the file `base`."""
-    write_yaml({"base": str(base.resolve()), **settings}, path)
+def write_layer(path: Path, *, base: Path | None, settings: dict[str, Any]) -> None:
+    """Write a recipe that changes some settings of another one, the file `base`, or of the program."""
+    write_yaml({**({} if base is None else {"base": str(base.resolve())}), **settings}, path)
 
 
 def write_yaml(content: dict[str, Any], path: Path) -> None:

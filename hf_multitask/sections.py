@@ -178,6 +178,9 @@ class ModelSection:
         default=None, metadata={"help": "A folder or a Hub id; null: a minBERT with random weights"}
     )
     revision: str = field(default="main", metadata={"help": "The trunk's branch, tag or commit on the Hub"})
+    keep_heads: bool = field(
+        default=False, metadata={"help": "The trunk is a trained model of these tasks: take its heads and adapters too"}
+    )
     size: SizeOptions = field(
         default_factory=dict, metadata={"help": "Fields of MinBertConfig for the trunk with random weights"}
     )
@@ -193,6 +196,8 @@ class ModelSection:
 
     def __post_init__(self) -> None:
         MinBertConfig(**self.size)
+        if self.keep_heads and self.trunk is None:
+            raise ValueError("keep_heads is for a trunk that is a trained model. Name its folder in trunk.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1. Got {self.dropout:g}.")
 
@@ -245,6 +250,9 @@ class TrainRecipe(RunRecipe):
     output_dir: str = field(
         default="outputs/train", metadata={"help": "Folder of the model, its checkpoints and the report"}
     )
+    train_on: list[str] | None = field(
+        default=None, metadata={"help": "The tasks that are trained, of those that are judged; null: all"}
+    )
     schedule: ScheduleOptions = field(
         default_factory=lambda: {"class": "RoundRobin"}, metadata={"help": "Which tasks a step trains"}
     )
@@ -279,6 +287,9 @@ class TrainRecipe(RunRecipe):
         names, faults = [task.name for task in self.tasks], self.faults()
         if not names:
             faults.append(f"tasks is empty. Name one or more of {', '.join(TASKS)}, or describe your own.")
+        faults += [f"train_on: {unknown('task', name, names)}" for name in self.train_on or () if name not in names]
+        if self.train_on == []:
+            faults.append("train_on is empty. Name a task or more, or null for all.")
         if self.early_stopping is not None and self.early_stopping < 1:
             faults.append(f"early_stopping must be 1 or more, or null. Got {self.early_stopping}.")
         if self.halve_on_rising_loss is not None and self.halve_on_rising_loss < 1:
@@ -293,9 +304,13 @@ class TrainRecipe(RunRecipe):
             )
         if self.aggregator and not faults:
             aggregator, schedule = build_aggregator(self.aggregator), build_schedule(self.schedule)
-            faults += misfits(aggregator, schedule, names, loss=self.loss)
+            faults += misfits(aggregator, schedule, self.trained(), loss=self.loss)
         if faults:
             raise RecipeError(faults)
+
+    def trained(self) -> list[str]:
+        """The names of the tasks that are trained; the others' heads stay as they begin."""
+        return [task.name for task in self.tasks if self.train_on is None or task.name in self.train_on]
 
     def methods(self) -> dict[str, Any]:
         """How the tasks are trained together, as `MultitaskTrainer` takes it."""

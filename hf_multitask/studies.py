@@ -1,18 +1,18 @@
-"""Several runs of the recipes, and one table of what they reach."""
+"""Several runs of the recipes that build on each other, and one table of what they reach."""
 
 import math
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from tqdm import tqdm
 
+from .jobs import begin, end, stoppable
 from .report import Report, aligned
 
 __all__ = ["Run", "execute", "results", "table"]
@@ -20,61 +20,102 @@ __all__ = ["Run", "execute", "results", "table"]
 TAIL = 400
 """How many characters of a failed run's log its message shows."""
 
+WORDS = {
+    "train": ("--resume", "auto", "--overwrite", "false"),
+    "pretrain": ("--resume", "auto", "--overwrite", "false"),
+    "tune": (),
+    "ensemble": (),
+}
+"""How each script is told to go on where it was; the others begin anew."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a script by a recipe file; its folder is finished when it holds a report."""
+    """One run of a script by a recipe file; its folder is finished when it holds a report.
+
+    `needs` are folders that must be finished before it begins. `after` is a script that is given the finished folder.
+    """
 
     name: str
     seed: int
     script: Path
     recipe: Path
     folder: Path
+    needs: tuple[Path, ...] = ()
+    after: Path | None = None
 
     @property
     def done(self) -> bool:
-        return (self.folder / "report.json").is_file()
+        return (self.folder / "report.json").is_file() and (
+            self.after is None or (self.folder / "report.html").is_file()
+        )
+
+    @property
+    def ready(self) -> bool:
+        return all((need / "report.json").is_file() for need in self.needs)
 
     @property
     def log(self) -> Path:
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(f"{self.folder.name}.log")
 
-    def start(self, threads: int) -> str | None:
-        """Run it to its end, from the newest checkpoint if it was begun; what went wrong, or None."""
-        command = [sys.executable, str(self.script), "--config", str(self.recipe)]
-        command += ["--resume", "auto", "--overwrite", "false"]
-        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-        with open(self.log, "w") as log:
-            ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False)
-        if ended.returncode == 0 and self.done:
+    def start(self, threads: int) -> Any:
+        """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
+        kind = self.script.stem
+        scripts: list[tuple[Path, Sequence[str]]] = []
+        if not (self.folder / "report.json").is_file():
+            if not WORDS.get(kind, WORDS["train"]) and self.folder.is_dir():
+                # A search that lost a trial would go on otherwise than one that did not.
+                shutil.rmtree(self.folder)
+            scripts.append((self.script, ["--config", str(self.recipe), *WORDS.get(kind, WORDS["train"])]))
+        if self.after is not None:
+            scripts.append((self.after, ["--folder", str(self.folder)]))
+        return begin(scripts, self.log, threads=threads)
+
+    def fault(self, code: int | None) -> str | None:
+        """What went wrong with it, when its process ended with `code`."""
+        if code == 0 and self.done:
             return None
-        said = self.log.read_text(errors="replace").replace("\r", "\n").strip()[-TAIL:]
-        return f"{self.folder.name} ended with code {ended.returncode}. {self.log} ends:\n{said}"
+        said = self.log.read_text(errors="replace").replace("\r", "\n").strip()[-TAIL:] if self.log.is_file() else ""
+        return f"{self.folder.name} ended with code {code}. {self.log} ends:\n{said}"
 
 
 def execute(runs: Sequence[Run], *, jobs: int) -> None:
     """Do what is not done yet, `jobs` at a time; raise at the end, with what went wrong with each that failed."""
     left = [run for run in runs if not run.done]
     threads = max((os.cpu_count() or 1) // jobs, 1)
+    going: dict[Run, Any] = {}
     faults = []
-    with ThreadPoolExecutor(jobs) as pool:
-        begun = [pool.submit(run.start, threads) for run in left]
+    with stoppable(), tqdm(total=len(runs), initial=len(runs) - len(left), unit="run") as bar:
         try:
-            for ended in tqdm(as_completed(begun), total=len(runs), initial=len(runs) - len(left), unit="run"):
-                if fault := ended.result():
-                    faults.append(fault)
-        except BaseException:
-            # Whoever interrupts means all runs, those too that wait for their turn.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            while left or going:
+                for run in [run for run in left if run.ready][: jobs - len(going)]:
+                    left.remove(run)
+                    going[run] = run.start(threads)
+                if not going:
+                    break
+                bar.set_postfix_str(", ".join(run.folder.name for run in going))
+                # Now and then without an end, so that the time left is shown anew.
+                wait([process.sentinel for process in going.values()], timeout=1)
+                for run in [run for run, process in going.items() if not process.is_alive()]:
+                    bar.update()
+                    if fault := run.fault(going.pop(run).exitcode):
+                        faults.append(fault)
+        finally:
+            # Whoever interrupts means all runs.
+            end(list(going.values()))
+    faults += [f"{run.folder.name} needs {lacking(run)}, and was not begun." for run in left]
     if faults:
         raise RuntimeError("\n\n".join([f"{len(faults)} of {len(runs)} runs failed.", *faults]))
+
+
+def lacking(run: Run) -> str:
+    return ", ".join(need.name for need in run.needs if not (need / "report.json").is_file())
 
 
 def results(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     """What each finished run reached: {run, seed, score, minutes, TASK: its own metric}."""
     for run in runs:
-        if run.done:
+        if (run.folder / "report.json").is_file() and run.script.stem != "tune":
             report = Report.load(run.folder)
             found = {"run": run.name, "seed": run.seed, **report.values, "score": report.score}
             yield {**found, "minutes": report.seconds / 60}

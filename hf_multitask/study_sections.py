@@ -1,29 +1,34 @@
-"""The recipe of a study: which runs it has, and what each changes."""
+"""The recipe of a study: which runs it has, what each changes, and what was published of them."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .ensemble_sections import EnsembleRecipe
 from .given import Given, overlay
+from .models.construct import unknown
 from .pretrain_sections import PretrainRecipe
 from .recipe import read_recipe, write_layer
+from .run_sections import RunSection, expanded, filled, limited, scaled
 from .schema import RecipeError
 from .sections import TrainRecipe
+from .standing import Published
 from .studies import Run
+from .tune_sections import TuneRecipe
 
-__all__ = ["ReproduceRecipe", "RunSection"]
+__all__ = ["KINDS", "ReproduceRecipe", "changed", "spelled_out"]
 
-KINDS = {"train": TrainRecipe, "pretrain": PretrainRecipe}
-PASSING = ("output_dir", "overwrite", "resume")
-
-
-@dataclass
-class RunSection:
-    """A run of the study, once for each seed."""
-
-    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "What it changes in the recipe"})
-    script: Literal["train", "pretrain"] = field(default="train", metadata={"help": "What is run: train or pretrain"})
-    recipe: str | None = field(default=None, metadata={"help": "A recipe of its own in place of the study's"})
+KINDS: dict[str, type] = {
+    "train": TrainRecipe,
+    "pretrain": PretrainRecipe,
+    "tune": TuneRecipe,
+    "ensemble": EnsembleRecipe,
+}
+PASSING = ("output_dir", "overwrite", "resume", "trials", "cache", "batch_size")
+SCALES = ("demo", "small", "full")
+SHORT = ("system", "scale")
+"""Options that are short for a file; what a scale says counts more than what a system says."""
 
 
 @dataclass
@@ -31,57 +36,154 @@ class ReproduceRecipe:
     """Do the runs of a study, each seed of each, and print one table of what they reach.
 
     Finished runs are kept, and a run that was ended goes on where it was. One that fails does not lose the others.
+    A run waits for those that it builds on. --system and --scale are short for files in recipes/configs/systems and
+    recipes/configs/scales.
 
     Examples:
+      python recipes/reproduce.py --system pals --scale demo --jobs 2
+      python recipes/reproduce.py --system sbrrt --scale small --data_dir data --trunk MINILM
+      python recipes/reproduce.py --system sbrrt --scale full --data_dir data --dry_run
       python recipes/reproduce.py --config recipes/configs/tables/adapters.yaml --data_dir data
       python recipes/reproduce.py --config recipes/configs/tables/adapters.yaml --only plain,pal --seeds 0 --jobs 2
     """
 
-    recipe: str = field(metadata={"help": "The recipe that every run builds on, from the folder that you are in"})
     runs: dict[str, RunSection] = field(metadata={"help": "{NAME: {settings: ..}}"})
+    recipe: str | None = field(
+        default=None, metadata={"help": "The recipe that every training builds on, from the folder that you are in"}
+    )
     output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the runs and the table"})
+    title: str = field(default="", metadata={"help": "What stands over the table"})
+    notes: list[str] = field(default_factory=list, metadata={"help": "Sentences that stand over the table"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Every run is done with each"})
-    only: list[str] | None = field(default=None, metadata={"help": "Names of the runs to do; null: all"})
+    only: list[str] | None = field(
+        default=None, metadata={"help": "Names of runs to do, and what they need; null: all"}
+    )
     jobs: int = field(default=1, metadata={"help": "How many runs go on side by side"})
     data_dir: str | None = field(default=None, metadata={"help": "The course's files, for every run"})
     trunk: str | None = field(default=None, metadata={"help": "The pretrained trunk of every run"})
-    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "What all runs change in their recipe"})
+    settings: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "What all trainings on tasks change in their recipe"}
+    )
+    scale: Literal["demo", "small", "full"] = field(
+        default="full", metadata={"help": "Which of the runs' `scaled` settings count"}
+    )
+    scripts: dict[str, dict[str, Any]] = field(
+        default_factory=dict, metadata={"help": "What all runs of a script change, after all else: {train: {..}}"}
+    )
+    epochs: float = field(default=1.0, metadata={"help": "Multiplies every run's epochs, to one or more"})
+    steps: float = field(default=1.0, metadata={"help": "Multiplies every schedule's steps_per_epoch, to one or more"})
+    rates: float = field(default=1.0, metadata={"help": "Multiplies every learning rate: fewer steps want larger ones"})
+    published: list[Published] = field(default_factory=list, metadata={"help": "What was published, row by row"})
+    sts: Literal["r", "unit"] = field(
+        default="r", metadata={"help": "Published correlations are r, or (r + 1) / 2: unit"}
+    )
+    reference: str | None = field(default=None, metadata={"help": "The run that all others are compared with"})
+    reports: bool = field(default=False, metadata={"help": "Leave report.html, with pictures, in every folder"})
+    dry_run: bool = field(default=False, metadata={"help": "Build all that every run needs, do one step, and end"})
 
     def __post_init__(self) -> None:
-        faults = [f"only: There is no run '{name}'." for name in self.only or () if name not in self.runs]
+        sections = self.sections()
+        faults = [f"only: {unknown('run', name, sections)}" for name in self.only or () if name not in sections]
         if self.jobs < 1:
             faults.append(f"jobs must be 1 or more. Got {self.jobs}.")
         if not self.seeds:
             faults.append("seeds is empty. Name one or more.")
-        used = {self.recipe, *(run.recipe for run in self.runs.values() if run.recipe)}
-        faults += [f"There is no recipe {path}." for path in sorted(used) if not Path(path).is_file()]
+        factors = {name: vars(self)[name] for name in ("epochs", "steps", "rates")}
+        faults += [f"{name} multiplies, and must be above zero. Got {by:g}." for name, by in factors.items() if by <= 0]
+        used = {self.recipe, *(run.recipe for run in sections.values())} - {None}
+        faults += [f"There is no recipe {path}." for path in sorted(map(str, used)) if not Path(path).is_file()]
+        faults += [f"scripts: {unknown('script', name, KINDS)}" for name in self.scripts if name not in KINDS]
+        for name, run in sections.items():
+            faults += [f"runs.{name}: {unknown('run', need, sections)}" for need in run.needs if need not in sections]
+            faults += [f"runs.{name}.scaled: {unknown('scale', at, SCALES)}" for at in run.scaled if at not in SCALES]
+        named = {"reference": self.reference} | {f"published '{row.row}'": row.run for row in self.published}
+        faults += [
+            f"{at}: {unknown('run', name, sections)}" for at, name in named.items() if name not in (None, *sections)
+        ]
+        if not faults:
+            faults += self.circles(sections)
         if faults:
             raise RecipeError(faults)
 
+    def sections(self) -> dict[str, RunSection]:
+        """Every run, each point of a sweep for itself."""
+        return expanded(self.runs)
+
+    @staticmethod
+    def circles(sections: Mapping[str, RunSection]) -> list[str]:
+        """The runs that would wait for themselves."""
+        settled: set[str] = set()
+        while free := [n for n, run in sections.items() if n not in settled and settled.issuperset(run.needs)]:
+            settled.update(free)
+        stuck = [name for name in sections if name not in settled]
+        return [f"runs: {', '.join(stuck)} wait for each other."] if stuck else []
+
+    def wanted(self) -> dict[str, RunSection]:
+        """The runs that are to be done, with those that they need."""
+        sections = self.sections()
+        names = set(self.only or sections)
+        while more := {need for name in names for need in sections[name].needs} - names:
+            names |= more
+        return {name: run for name, run in sections.items() if name in names}
+
     def build(self, scripts: Path) -> list[Run]:
         """The runs of each seed in turn; each one's recipe is written into the folder, and is a recipe like any."""
-        shared: dict[str, Any] = {}
-        if self.data_dir is not None:
-            shared["data"] = {"source": {"class": "Course", "data_dir": self.data_dir}}
-        if self.trunk is not None:
-            shared["model"] = {"trunk": self.trunk}
         found, faults = [], []
         for seed in self.seeds:
-            for name, section in self.runs.items():
-                if self.only and name not in self.only:
-                    continue
-                folder = Path(self.output_dir, f"{name}-{seed}")
-                settings = Given.of(shared, "")
-                for over in (self.settings, section.settings, {"seed": seed, "output_dir": str(folder)}):
-                    settings = overlay(settings, Given.of(over, ""), [])
-                recipe = folder.with_suffix(".yaml")
-                write_layer(recipe, base=Path(section.recipe or self.recipe), settings=settings.plain())
+            for name, section in self.wanted().items():
+                folder = self.folder(name, seed)
+                # A name may hold a number with a point.
+                recipe = folder.with_name(f"{folder.name}.yaml")
+                base, settings = self.layer(section, seed, folder)
+                write_layer(recipe, base=base, settings=settings)
                 if other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
                     faults.append(f"{folder} was made with another {', '.join(other)}. Give another output_dir.")
-                found.append(Run(name, seed, scripts / f"{section.script}.py", recipe, folder))
+                needs = tuple(self.folder(need, seed) for need in section.needs)
+                after = scripts / "report.py" if self.reports and section.script != "tune" else None
+                found.append(Run(name, seed, scripts / f"{section.script}.py", recipe, folder, needs, after))
         if faults:
             raise RecipeError(faults)
         return found
+
+    def folder(self, name: str, seed: int) -> Path:
+        return Path(self.output_dir, f"{name}-{seed}")
+
+    def layer(self, section: RunSection, seed: int, folder: Path) -> tuple[Path | None, dict[str, Any]]:
+        """The recipe that a run builds on, and what it changes there."""
+        base = section.recipe or (self.recipe if section.script in ("train", "pretrain") else None)
+        layers = list(self.layers(section, seed))
+        if section.best_of is not None:
+            best = "best.yaml" if section.rank == 1 else f"best-{section.rank}.yaml"
+            base, layers = str(self.folder(section.best_of, seed) / best), [section.settings]
+        settings = Given.of({}, "")
+        for over in (*layers, {"seed": seed, "output_dir": str(folder)}):
+            settings = overlay(settings, Given.of(over, ""), [])
+        plain = limited(filled(settings.plain(), data_dir=self.data_dir))
+        if section.init_from is not None:
+            # A size is for new trunks.
+            plain.get("model", {}).pop("size", None)
+        if section.best_of is None:
+            plain = scaled(plain, epochs=self.epochs, steps=self.steps, rates=self.rates)
+        return None if base is None else Path(base), plain
+
+    def layers(self, section: RunSection, seed: int) -> Iterator[dict[str, Any]]:
+        """What a run's recipe is made of, what counts more after what counts less."""
+        if self.data_dir is not None:
+            yield {"data": {"source": {"class": "Course", "data_dir": self.data_dir}}}
+        if section.script != "ensemble" and self.trunk is not None:
+            yield {"model": {"trunk": self.trunk}}
+        if section.script in ("train", "tune"):
+            yield self.settings
+        yield section.settings
+        yield self.scripts.get(section.script, {})
+        yield section.scaled.get(self.scale, {})
+        if section.init_from is not None:
+            whole = self.sections()[section.init_from].script == "train"
+            start: dict[str, Any] = {"trunk": str(self.folder(section.init_from, seed))}
+            yield {"model": {**start, **({"keep_heads": True} if whole else {})}}
+        if section.members:
+            members = [str(self.folder(name, seed)) for name in section.members]
+            yield {"members": members, "cache": str(Path(self.output_dir, "answers"))}
 
 
 def changed(before: Path, now: Path, kind: type) -> list[str]:
@@ -90,3 +192,25 @@ def changed(before: Path, now: Path, kind: type) -> list[str]:
         return []
     old, new = (vars(read_recipe(kind, ["--config", str(path)])) for path in (before, now))
     return [name for name in new if name not in PASSING and old[name] != new[name]]
+
+
+def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
+    """The words of a command line, with the files that --system NAME and --scale NAME are short for before all else.
+
+    >>> spelled_out(["--jobs", "2"], Path("recipes/configs"))
+    ['--jobs', '2']
+    """
+    files: dict[str, Path] = {}
+    rest, words = [], list(argv)
+    while words:
+        word, equals, text = words.pop(0).partition("=")
+        name = word[2:]
+        if name not in SHORT:
+            rest.append(word + equals + text)
+            continue
+        text = text if equals or not words else words.pop(0)
+        places = {path.stem: path for path in sorted((configs / f"{name}s").glob("*.yaml"))}
+        if text not in places:
+            raise RecipeError([unknown(name, text, places)])
+        files[name] = places[text]
+    return [*(part for name in SHORT if name in files for part in ("--config", str(files[name]))), *rest]

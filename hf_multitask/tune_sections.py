@@ -32,6 +32,7 @@ class TuneRecipe(TrainRecipe):
         metadata={"help": "{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}, model.dropout: {choices: ..}}"},
     )
     trials: int = field(default=20, metadata={"help": "How many trials the search is to have, by all processes"})
+    keep: int = field(default=1, metadata={"help": "How many of the best trials' recipes to leave: best-2.yaml, .."})
     prune: bool = field(default=True, metadata={"help": "End a trial that others were better than by then"})
     storage: str = field(
         default="trials.db", metadata={"help": "A file in output_dir: .db or .log; or the URL of a database"}
@@ -47,6 +48,8 @@ class TuneRecipe(TrainRecipe):
             faults.append("search is empty. Name a setting of train.py and what it may be.")
         if self.trials < 1:
             faults.append(f"trials must be 1 or more. Got {self.trials}.")
+        if not 1 <= self.keep <= max(self.trials, 1):
+            faults.append(f"keep must be between 1 and trials. Got {self.keep} of {self.trials}.")
         if self.resume:
             faults.append("resume is for one training. A search goes on when the same command is given again.")
         if "://" not in self.storage and not self.storage.endswith((".db", ".log")):

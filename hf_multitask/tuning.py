@@ -165,13 +165,13 @@ def settled(optuna: Any) -> Iterator[None]:
         yield
 
 
-def best_params(study: "optuna.Study") -> dict[str, Any]:
-    """What Optuna keeps of the best trial."""
+def best_params(study: "optuna.Study", number: int = 1) -> list[dict[str, Any]]:
+    """What Optuna keeps of the best trials, the best first; fewer where fewer came to their end."""
     if not finished(study):
         raise ValueError(
             "No trial came to its end: all were pruned, or diverged. Search milder settings, or more trials."
         )
-    return study.best_params
+    return [trial.params for trial in finished(study)[:number]]
 
 
 def finished(study: "optuna.Study") -> list[Any]:

@@ -10,7 +10,8 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, claim_folder, load_rows, move_model
+from hf_multitask.answers import Answers, save_answers
+from hf_multitask.assembly import claim_folder, load_rows, move_model
 from hf_multitask.ballots import collect
 from hf_multitask.ensemble_report import judge
 from hf_multitask.ensemble_sections import EnsembleRecipe
@@ -18,7 +19,7 @@ from hf_multitask.ensembles import combine, gather, mix, soft_rows, taught
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections import TrainRecipe
 from hf_multitask.tasks import Task
-from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.trainers import build_trainer
 
 
 def main(argv):
@@ -34,13 +35,18 @@ def main(argv):
     tasks = [Task.from_description(name, task) for name, task in ensemble.tasks.items()]
     own = {}
     if student:
-        tasks = [section.build() for section in student.tasks if ensemble.config.known(section.name)]
-        own = {section.name: section.data for section in student.tasks if section.data}
+        sections = [section for section in student.tasks if ensemble.config.known(section.name)]
+        tasks = [section.build() for section in sections]
+        own = {section.name: section.data for section in sections if section.data}
     rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:
         taken = soft_rows(ensemble, rows["train"], trust=recipe.trust, **asking)
-        model = train(replace(student, output_dir=str(folder / "student"), seed=recipe.seed), tasks, rows, taken)
+        set_seed(recipe.seed)
+        taught_by = replace(student, output_dir=str(folder / "student"), seed=recipe.seed)
+        trainer = build_trainer(taught_by, rows, sections=sections, taught=taken)
+        trainer.train()
+        model = trainer.model
         made = taught(model, ballots, rows["dev"], batch_size=recipe.batch_size, **how)
     elif recipe.rule == "soup":
         greedily = recipe.soup == "greedy"
@@ -48,21 +54,14 @@ def main(argv):
         made = mix(ensemble, ballots, rows["dev"], **options, **how)
     else:
         made = combine(ensemble, ballots, recipe.choose, **how)
-    report = judge(made, ballots, rows["dev"], seed=recipe.seed, rule=recipe.rule, members=recipe.members)
+    answers: dict[str, Answers] = {}
+    about: Any = {"rule": recipe.rule, "members": recipe.members}
+    report = judge(made, ballots, rows["dev"], seed=recipe.seed, answers=answers, **about)
     made.model.save_pretrained(folder / ".model")
     move_model(folder / ".model", folder)
+    save_answers(answers, folder)
     report.save(folder)
     print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
-
-
-def train(recipe, tasks, rows, softened):
-    """A student of what `softened` rows say."""
-    set_seed(recipe.seed)
-    student = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
-    options = {"train_dataset": softened, "eval_dataset": rows["dev"], **recipe.methods()}
-    trainer = MultitaskTrainer(student, recipe.arguments(), **options)
-    trainer.train()
-    return trainer.model
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Do the runs of a study, and print one table of what they reach."""
+"""Do the runs of a study, and print one table of what they reach, beside what was published."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,25 +7,33 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path = [place for place in sys.path if place != str(HERE)]
 
-from hf_multitask.recipe import read_recipe, run
-from hf_multitask.report import replace_text
-from hf_multitask.studies import execute, results, table
-from hf_multitask.study_sections import ReproduceRecipe
+from hf_multitask.jobs import Stopped
+from hf_multitask.recipe import STOPPED, read_recipe, run
+from hf_multitask.rehearsal import rehearse
+from hf_multitask.studies import execute
+from hf_multitask.study_sections import ReproduceRecipe, spelled_out
+from hf_multitask.study_tables import write_tables
 
 
 def main(argv):
-    recipe = read_recipe(ReproduceRecipe, argv)
+    recipe = read_recipe(ReproduceRecipe, spelled_out(argv, HERE / "configs"))
     folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     runs = recipe.build(HERE)
+    if recipe.dry_run:
+        rehearse(recipe, runs)
+        print(f"All {len(runs)} runs can be built, and do their first step. Nothing was kept but their recipes.")
+        return
     try:
         execute(runs, jobs=recipe.jobs)
     finally:
-        if found := list(results(runs)):
-            replace_text(folder / "table.json", json.dumps(found, indent=2) + "\n")
-            replace_text(folder / "table.md", f"{table(found)}\n")
-            print(f"\n{table(found)}\n\nSaved in {folder}.")
+        if text := write_tables(recipe, runs):
+            print(f"\n{text}\n\nSaved in {folder}.")
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    try:
+        code = run(main)
+    except Stopped:
+        code = STOPPED
+    sys.exit(code)

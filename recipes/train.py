@@ -9,14 +9,16 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, claim_folder, leave, load_rows, move_model
+from hf_multitask.answers import Answers, save_answers
+from hf_multitask.assembly import claim_folder, leave, move_model
 from hf_multitask.baseline import BagOfWords
+from hf_multitask.callbacks import Pace
 from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance
 from hf_multitask.sections import TrainRecipe
-from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.trainers import build_trainer, read_rows
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
 
@@ -29,28 +31,24 @@ def main(argv):
         claim_folder(folder, overwrite=recipe.overwrite, resume=recipe.resume is not None)
         write_recipe(recipe, folder)
     set_seed(recipe.seed)
-    tasks = [section.build() for section in recipe.tasks]
-    own = {section.name: section.data for section in recipe.tasks if section.data}
-    rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
-    trainer = MultitaskTrainer(
-        build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner),
-        arguments,
-        train_dataset=rows["train"],
-        eval_dataset=rows["dev"],
-        **recipe.methods(),
-    )
+    rows = read_rows(recipe, recipe.tasks)
+    trainer = build_trainer(recipe, rows, callbacks=[pace := Pace()])
     trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
-    report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new")
+    answers: dict[str, Answers] = {}
+    report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new", answers=answers)
+    report.about["steps_per_second"] = pace.steps_per_second
+    report.about["train_rows"] = {name: len(task) for name, task in trainer.encoded.items()}
     report.seconds = time.time() - started
     report.examples_per_second = trained.metrics["train_samples_per_second"]
     trainer.save_model(str(folder / ".model"))
     trainer.save_state()
     if arguments.process_index == 0:
         for name in recipe.compare:
-            report.beside[name.replace("_", " ")] = BASELINES[name](tasks, rows)
-        metrics = {task.name: task.metric for task in tasks}
+            report.beside[name.replace("_", " ")] = BASELINES[name]([task.build() for task in recipe.tasks], rows)
+        metrics = {task.name: task.metric for task in recipe.tasks}
         report.beside["chance"] = {name: chance(dev, metrics[name]) for name, dev in rows["dev"].items()}
         move_model(folder / ".model", folder)
+        save_answers(answers, folder)
         report.save(folder)
         print(f"\n{report.to_markdown()}\nSaved in {folder}: AutoModel.from_pretrained({str(folder)!r})")
     del trainer

@@ -10,10 +10,10 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 import optuna
 from transformers import set_seed
 
-from hf_multitask.assembly import build_model, join_folder, load_rows
+from hf_multitask.assembly import join_folder
 from hf_multitask.curves import NotFinite
 from hf_multitask.recipe import read_recipe, run, write_recipe
-from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.trainers import build_trainer, read_rows
 from hf_multitask.tune_sections import TuneRecipe
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 
@@ -38,23 +38,19 @@ def main(argv):
         return watch.best(greater=greater)
 
     study = optimize(score, recipe.place, trials=recipe.trials, seed=recipe.seed, greater=greater)
-    found = best_params(study)
-    best = {name: space.chosen(found[name]) for name, space in recipe.search.items()}
-    path = write_recipe(recipe.with_values(best, output_dir=str(folder / "best")), folder, "best.yaml")
+    for rank, found in enumerate(best_params(study, recipe.keep), 1):
+        name = "best" if rank == 1 else f"best-{rank}"
+        chosen = {setting: space.chosen(found[setting]) for setting, space in recipe.search.items()}
+        write_recipe(recipe.with_values(chosen, output_dir=str(folder / name)), folder, f"{name}.yaml")
     draw(study, folder)
     print(f"\n{save_trials(study, folder, list(recipe.search))}")
-    print(f"The best recipe: python recipes/train.py --config {path}")
+    print(f"The best recipe: python recipes/train.py --config {folder / 'best.yaml'}")
 
 
 def train(recipe, watch):
     """One training, of which nothing is kept but what `watch` sees."""
     set_seed(recipe.seed)
-    tasks = [section.build() for section in recipe.tasks]
-    own = {section.name: section.data for section in recipe.tasks if section.data}
-    rows = load_rows(tasks, recipe.data, ("train", "dev"), seed=recipe.seed, own=own)
-    model = build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner)
-    options = {"train_dataset": rows["train"], "eval_dataset": rows["dev"], **recipe.methods()}
-    trainer = MultitaskTrainer(model, recipe.arguments(), callbacks=[watch], **options)
+    trainer = build_trainer(recipe, read_rows(recipe, recipe.tasks), callbacks=[watch])
     trainer.train()
     if not watch.values:
         trainer.evaluate()

@@ -11,23 +11,15 @@ PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
     {"models", "metrics", "schedules", "aggregators", "checkpoints", "backends", "report", "given"},
     {"tasks", "regularizers", "tuners", "schema", "submission", "curves", "callbacks"}
-    | {"studies", "optimizers", "interruptions", "origins"},
-    {
-        "data",
-        "gradients",
-        "penalties",
-        "evaluator",
-        "onnx_export",
-        "plots",
-        "probe",
-        "baseline",
-        "calibration",
-        "comparison",
-    },
-    {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"},
-    {"recipe", "help", "sections", "pretrain_sections", "study_sections", "ensemble_sections", "tune_sections"}
-    | {"publish_sections", "shipping"},
-    {"assembly", "benchmarks", "ensembles", "ensemble_report", "hub", "manifest", "cards"},
+    | {"studies", "jobs", "answers", "optimizers", "interruptions", "origins"},
+    {"data", "gradients", "penalties", "evaluator", "onnx_export", "plots", "probe", "baseline", "calibration"}
+    | {"comparison", "pages", "mistakes"},
+    {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"}
+    | {"standing", "run_pages"},
+    {"recipe", "help", "sections", "pretrain_sections", "ensemble_sections", "tune_sections", "publish_sections"}
+    | {"report_sections", "run_sections", "study_sections", "shipping"},
+    {"assembly", "benchmarks", "ensembles", "ensemble_report", "hub", "manifest", "cards"}
+    | {"study_tables", "trainers", "rehearsal", "showing", "study_pages"},
 ]
 # Within a floor: the report shows metrics, schedules and what is read are built from descriptions.
 BESIDE = {("report", "metrics"), ("schedules", "models"), ("given", "models"), ("metrics", "models")}
@@ -36,6 +28,9 @@ BESIDE |= {("selection", "ballots"), ("pretraining", "arguments"), ("pretrain_se
 BESIDE |= {("ensemble_sections", "sections"), ("ensemble_report", "ensembles"), ("tune_sections", "sections")}
 BESIDE |= {("hub", "manifest"), ("manifest", "cards")}
 BESIDE |= {("study_sections", "recipe"), ("study_sections", "sections"), ("study_sections", "pretrain_sections")}
+BESIDE |= {("study_sections", f"{kind}_sections") for kind in ("ensemble", "run", "tune")} | {("studies", "jobs")}
+BESIDE |= {("trainers", "assembly"), ("rehearsal", "trainers"), ("showing", "assembly")}
+BESIDE |= {("study_tables", "study_pages"), ("plots", "metrics")}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -1,10 +1,38 @@
 import numpy as np
+import pytest
 
-from hf_multitask.plots import embedding_map
+from hf_multitask.plots import (
+    agreement,
+    confusion,
+    embedded,
+    embedding_map,
+    height_map,
+    learning_curves,
+    map_figure,
+    reliability,
+    scatter,
+    sweep_curve,
+    task_shares,
+)
+
+draw = np.random.default_rng(0)
+ROWS = draw.normal(size=(12, 4))
+HISTORY = [{"step": 1, "loss": 2.0, "loss_sst": 1.0}, {"step": 2, "eval_sst_accuracy": 0.5}]
+PICTURES = {
+    "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
+    "scatter": lambda: scatter(draw.random(9) * 5, draw.random(9) * 5, title="sts"),
+    "reliability": lambda: reliability(draw.dirichlet([1, 1], 20), draw.integers(0, 2, 20), title="qqp"),
+    "labels": lambda: agreement(draw.integers(0, 3, (3, 9)), ["a", "b", "c"], title="sst", numbers=False),
+    "numbers": lambda: agreement(draw.random((2, 9)), ["a", "b"], title="sts", numbers=True),
+    "curves": lambda: learning_curves(HISTORY, {"sst": "accuracy"}),
+    "shares": lambda: task_shares({"sst": [0.2, 0.4], "qqp": [0.8, 0.6]}),
+    "sweep": lambda: sweep_curve({1e-5: (0.7, 0.01), 5e-4: (0.8, None)}, {1e-5: 0.6}, setting="rate", title="Rate"),
+    "pca": lambda: map_figure({"dev": ROWS}, [i % 3 for i in range(12)], ["a", "b", "c"], by="PCA"),
+    "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
+}
 
 
 def test_a_map_has_a_panel_for_each_embedding_and_is_the_same_again(tmp_path):
-    draw = np.random.default_rng(0)
     rows = {name: draw.normal(size=(12, 4)) for name in ("before", "after")}
     files = [
         embedding_map(tmp_path / f"{i}.png", rows, [i % 3 for i in range(12)], ["a", "b", "c", "nobody"])
@@ -13,3 +41,22 @@ def test_a_map_has_a_panel_for_each_embedding_and_is_the_same_again(tmp_path):
     one, other = (file.read_bytes() for file in files)
     assert one.startswith(b"\x89PNG")
     assert one == other
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_has_a_title_and_names_its_axes(name):
+    figure = PICTURES[name]()
+    panels = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
+    assert panels
+    assert all(panel.get_title() and panel.get_xlabel() and panel.get_ylabel() for panel in panels)
+    assert embedded(figure).startswith("data:image/png;base64,iVBOR")
+
+
+def test_agreement_is_the_share_of_equal_answers():
+    said = draw.integers(0, 3, (4, 50))
+    (image,) = agreement(said, "abcd", title="sst", numbers=False).axes[0].images
+    expected = [[np.mean(one == other) for other in said] for one in said]
+    np.testing.assert_allclose(image.get_array(), expected)
+    numbers = draw.normal(size=(3, 20))
+    (image,) = agreement(numbers, "abc", title="sts", numbers=True).axes[0].images
+    np.testing.assert_allclose(image.get_array(), np.corrcoef(numbers))

@@ -1,5 +1,11 @@
+import contextlib
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -11,14 +17,20 @@ from hf_multitask.study_sections import ReproduceRecipe
 
 # Stands in for a recipe: it notes how it was called, and leaves a report unless its file says not to.
 SCRIPT = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 recipe = pathlib.Path(sys.argv[2])
 folder = recipe.with_suffix("")
 folder.mkdir(exist_ok=True)
 with open(recipe.with_suffix(".calls"), "a") as calls:
     print(*sys.argv[3:], "threads", os.environ["OMP_NUM_THREADS"], file=calls)
-if "bad" in recipe.read_text():
+recipe.with_suffix(".pid").write_text(str(os.getpid()))
+said, *more = recipe.read_text().split()
+if said == "bad":
     sys.exit("It is bad.")
+if said == "wait":
+    time.sleep(float(*more))
+if said == "need":
+    assert (recipe.parent / more[0] / "report.json").is_file()
 entry = {"split": "dev", "n": 4, "metric": "accuracy", "scored": True, "accuracy": float(len(recipe.read_text())) / 10}
 report = {"tasks": {"sst": entry}, "examples_per_second": 1.0, "seconds": 30.0, "seed": 0, "trunk": None, "beside": {}}
 (folder / "report.json").write_text(json.dumps({**report, "about": {}, "versions": {}}))
@@ -31,10 +43,11 @@ def run(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "script.py").write_text(SCRIPT)
 
-    def made(name, seed, text):
+    def made(name, seed, text, *needs):
         recipe = tmp_path / f"{name}-{seed}.yaml"
         recipe.write_text(text)
-        return Run(name, seed, tmp_path / "script.py", recipe, recipe.with_suffix(""))
+        needed = tuple(tmp_path / f"{need}-{seed}" for need in needs)
+        return Run(name, seed, tmp_path / "script.py", recipe, recipe.with_suffix(""), needed)
 
     return made
 
@@ -46,29 +59,64 @@ def calls(run):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, jobs, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    runs = [run("one", 0, "a"), run("two", 0, "bad"), run("three", 0, "abc")]
+    runs = [run("one", 0, "a"), run("two", 0, "bad"), run("three", 0, "abc"), run("four", 0, "d", "one")]
+    runs.append(run("five", 0, "e", "two"))
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"1 of 3 runs failed.\n\ntwo-0 ended with code 1.*ends:\nIt is bad."):
+        words = r"2 of 5 runs failed.\n\ntwo-0 ended with code 1.*ends:\nIt is bad.\n\nfive-0 needs two-0, and was not"
+        with pytest.raises(RuntimeError, match=words):
             execute(runs, jobs=jobs)
-    assert [len(calls(one)) for one in runs] == [1, 2, 1]
+    assert [len(calls(one)) for one in runs[:4]] == [1, 2, 1, 1]
     assert calls(runs[0]) == [f"--resume auto --overwrite false threads {4 // jobs}"]
-    assert [line["run"] for line in results(runs)] == ["one", "three"]
+    assert [line["run"] for line in results(runs)] == ["one", "three", "four"]
 
 
-def test_an_interruption_is_one_of_all_runs(run, monkeypatch):
-    runs = [run(name, 0, "a") for name in ("one", "two", "three")]
-    monkeypatch.setattr(Run, "start", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        execute(runs, jobs=1)
-    assert begun == ["one"]
+def test_a_run_begins_when_what_it_needs_is_there(run):
+    first = run("first", 0, "wait .3")
+    execute([run("second", 0, "need first-0", "first"), first], jobs=2)
 
 
-begun = []
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_who_ends_a_study_ends_its_runs(run, number, tmp_path):
+    long = run("long", 0, "wait 60")
+    code = f"""
+from pathlib import Path
+from hf_multitask.jobs import Stopped
+from hf_multitask.studies import Run, execute
+if __name__ == "__main__":
+    run = Run("long", 0, Path({str(long.script)!r}), Path({str(long.recipe)!r}), Path({str(long.folder)!r}))
+    try:
+        execute([run], jobs=1)
+    except Stopped:
+        raise SystemExit(143)
+"""
+    (tmp_path / "study.py").write_text(code)
+    study = subprocess.Popen([sys.executable, str(tmp_path / "study.py")], stderr=subprocess.DEVNULL)
+    pid = int(until(lambda: (tmp_path / "long-0.pid").read_text()))
+    study.send_signal(number)
+    assert study.wait() == (143 if number == signal.SIGTERM else -number)
+    until(lambda: not alive(pid))
+    # Nothing holds the lock, and the run can be begun again.
+    (tmp_path / "long-0.yaml").write_text("short")
+    execute([long], jobs=1)
 
 
-def interrupt(run, threads):
-    begun.append(run.name)
-    raise KeyboardInterrupt
+def until(look, seconds=60):
+    """What `look` gives, once it gives something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, ValueError):
+            if found := look():
+                return found
+        time.sleep(0.05)
+    raise AssertionError("It did not come.")
+
+
+def alive(pid):
+    """Whether a process goes on: one that nobody has waited for yet is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_folder_that_was_made_by_other_settings_is_refused(tmp_path):
@@ -126,7 +174,7 @@ def test_each_run_has_a_recipe_that_its_script_reads(tmp_path):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["--only", "plan"], "only: There is no run 'plan'."),
+        (["--only", "plan"], "only: Unknown run 'plan'. Did you mean 'plain'"),
         (["--jobs", "0"], "jobs must be 1 or more."),
         (["--seeds", "[]"], "seeds is empty."),
         (["--recipe", "none.yaml"], "There is no recipe none.yaml."),

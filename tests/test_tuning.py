@@ -83,7 +83,10 @@ def test_pruned_trials_count_and_are_reported_beside_the_others(tmp_path):
     assert (tmp_path / "report.md").read_text() == text
     kept = json.loads((tmp_path / "report.json").read_text())["trials"]
     assert [trial["value"] for trial in kept] == [trial.value for trial in study.trials]
-    assert best_params(study) == study.best_params
+    assert best_params(study) == [study.best_params]
+    values = [trial.value for trial in study.get_trials() if trial.params in best_params(study, 3)]
+    assert len(best_params(study, 3)) == 3
+    assert max(values) == study.best_value
 
 
 def test_a_study_without_a_result_says_so(tmp_path):

@@ -226,4 +226,12 @@ def scene(random: Random, parts: dict[str, int], words: dict[str, bool]) -> str:
     return sentence(random.choice(SCENES).format(**{role: ROLES[role][parts[role]][words[role]] for role in ROLES}))
 
 
-GRAMMARS = {"sst": review, "qqp": questions, "sts": scenes}
+def verdict(random: Random) -> Example:
+    """A review that is not neutral, and whether it praises."""
+    texts, grade = review(random)
+    while grade == len(PHRASES) // 2:
+        texts, grade = review(random)
+    return texts, float(grade > len(PHRASES) // 2)
+
+
+GRAMMARS = {"sst": review, "qqp": questions, "sts": scenes, "sick": scenes, "cfimdb": verdict}

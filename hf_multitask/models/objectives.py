@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .construct import construct, unknown
 
-__all__ = ["Binary", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
+__all__ = ["Binary", "Brier", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,23 @@ class Binary(Labelled):
         return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
 
 
+@dataclass(frozen=True)
+class Brier(Binary):
+    """Squared error of the probability that one logit gives; scores and labels as Binary's.
+
+    The score of Brier (1950), which, unlike cross-entropy, never punishes a mistake by more than 1.
+
+    >>> Brier().loss(torch.tensor([[0.0]]), torch.tensor([1]))
+    tensor([0.2500])
+    """
+
+    def __init__(self, labels: Sequence[str] = ("no", "yes")):
+        super().__init__(labels)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return (scores.squeeze(-1).sigmoid() - labels.to(scores.dtype)).square()
+
+
 class Ranged(Objective):
     """An objective whose labels are numbers from `low` to `high`."""
 
@@ -245,7 +262,7 @@ class CosineEmbedding(Ranged):
         return Prediction(scores, self.low + (self.high - self.low) * scores.squeeze(-1).clamp(0, 1))
 
 
-OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Classification, CosineEmbedding, Regression)}
+OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Brier, Classification, CosineEmbedding, Regression)}
 
 
 def build_objective(spec: dict[str, Any]) -> Objective:

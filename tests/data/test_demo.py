@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, islice
 
 import pytest
 
-from hf_multitask import QQP, SICK, SST, STS
+from hf_multitask import CFIMDB, QQP, SST, STS
 from hf_multitask.data.demo import GRAMMARS, Demo
 from hf_multitask.data.rows import SPLITS, DataError, load, overlap
 
@@ -79,9 +80,15 @@ def test_some_pairs_of_the_same_words_differ():
 
 
 def test_a_task_that_the_grammar_lacks_is_named():
-    assert SMALL.splits(SICK) == ()
-    with pytest.raises(DataError, match=r"no 'sick' here, only sst, qqp, sts"):
-        load(SICK, "train", SMALL)
+    other = replace(SST, name="mood")
+    assert SMALL.splits(other) == ()
+    with pytest.raises(DataError, match=r"no 'mood' here, only sst, qqp, sts"):
+        load(other, "train", SMALL)
+
+
+def test_a_verdict_is_never_neutral():
+    rows = list(SMALL.rows(CFIMDB, "train"))
+    assert {row.label for row in rows} == {0, 1}
 
 
 def test_a_size_that_cannot_be():

@@ -6,13 +6,15 @@ from torch.distributions import Bernoulli, Categorical, kl_divergence
 from hf_multitask.models.objectives import (
     OBJECTIVES,
     Binary,
+    Brier,
     Classification,
     CosineEmbedding,
     Regression,
     build_objective,
 )
 
-EVERY = [Binary(), Classification("abc"), CosineEmbedding(0, 5), Regression(0, 5), Regression(0, 5, bounded=True)]
+EVERY = [Binary(), Brier(), Classification("abc"), CosineEmbedding(0, 5), Regression(0, 5)]
+EVERY.append(Regression(0, 5, bounded=True))
 named = pytest.mark.parametrize("objective", EVERY, ids=lambda o: type(o).__name__)
 
 
@@ -144,3 +146,10 @@ def test_mistakes_are_named(build, complaint):
 def test_numbers_have_no_label_names():
     with pytest.raises(ValueError, match="Read `values`"):
         _ = Regression(0, 5).decode(torch.zeros(2, 1)).labels
+
+
+def test_the_brier_score_is_the_squared_error_of_the_probability():
+    scores, truth = torch.randn(9, 1, dtype=torch.float64), torch.arange(9) % 2
+    expected = [(chance - label) ** 2 for chance, label in zip(scores.sigmoid()[:, 0], truth, strict=True)]
+    torch.testing.assert_close(Brier().loss(scores, truth), torch.stack(expected))
+    assert Brier().space == Binary(("no", "yes")).space

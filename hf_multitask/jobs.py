@@ -1,0 +1,109 @@
+"""Scripts in processes of their own, as many side by side as there are jobs: started at once, and never left behind."""
+
+import gc
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock
+
+__all__ = ["Stopped", "begin", "end", "stoppable"]
+
+PRELOAD = ("assembly", "trainer", "pretrain_sections", "pretraining.trainer", "ensembles", "tune_sections", "showing")
+"""What every script imports, which takes longer than a small run: it is imported once, and inherited."""
+
+PATIENCE = 60.0
+"""Seconds that a script may take to save its checkpoint when it is told to end."""
+
+
+class Stopped(BaseException):
+    """This process was told to end by SIGTERM."""
+
+
+def begin(scripts: Sequence[tuple[Path, Sequence[str]]], log: Path, *, threads: int) -> Any:
+    """Start scripts with their words, one after the other, in one process; the process.
+
+    It ends with the first script that fails. What they print goes to `log`. Beside it lies a lock, so that nobody else
+    does the same, and it ends by itself when this process is killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    package = __name__.rpartition(".")[0]
+    context.set_forkserver_preload([f"{package}.{name}" for name in PRELOAD])
+    words = [(str(script), [str(word) for word in each]) for script, each in scripts]
+    process = context.Process(target=play, args=(words, str(log), threads))
+    process.start()
+    return process
+
+
+def play(scripts: Sequence[tuple[str, Sequence[str]]], log: str, threads: int) -> None:
+    """What happens in the process of its own."""
+    threading.Thread(target=follow, daemon=True).start()
+    # What was imported stays: looking through it for garbage would take longer than a small run.
+    gc.freeze()
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        limit(threads)
+    with FileLock(f"{log}.lock"), open(log, "w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        for script, words in scripts:
+            sys.argv = [script, *words]
+            try:
+                runpy.run_path(script, run_name="__main__")
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+
+
+def limit(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def follow() -> None:
+    """Die with the process that began this one, however that died."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end(processes: Sequence[Any]) -> None:
+    """Tell processes to end, and wait until they have: a training saves a checkpoint first."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+class stoppable:
+    """Within it SIGTERM raises `Stopped`, so that whoever began processes can end them."""
+
+    def __enter__(self) -> None:
+        self.before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, self.hear)
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    def __exit__(self, *fault: Any) -> None:
+        if self.before is not None:
+            with suppress(ValueError):
+                signal.signal(signal.SIGTERM, self.before)

@@ -1,0 +1,100 @@
+"""`report.html`: one file with everything in it, which a browser opens without a network."""
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .report import replace_text
+
+__all__ = ["Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
+
+FILE = "report.html"
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left; vertical-align: top; }
+th { cursor: pointer; }
+td.number { text-align: right; white-space: nowrap; }
+figure { display: inline-block; margin: .5rem; } figure img { background: white; max-width: 100%; }
+pre { background: #8881; overflow-x: auto; padding: .8rem; }
+"""
+
+# A click on a table's head sorts by that column; without scripts the page lacks nothing else.
+SCRIPT = """
+for (const head of document.querySelectorAll("th")) head.addEventListener("click", () => {
+  const body = head.closest("table").tBodies[0], at = head.cellIndex, down = head.dataset.down !== "yes";
+  head.dataset.down = down ? "yes" : "no";
+  const key = row => row.cells[at].textContent.trim(), number = text => parseFloat(text.replace(/,/g, ""));
+  const less = (a, b) => isNaN(number(a)) || isNaN(number(b)) ? a.localeCompare(b) : number(a) - number(b);
+  [...body.rows].sort((a, b) => (down ? -1 : 1) * less(key(a), key(b))).forEach(row => body.append(row));
+});
+"""
+
+
+class Part(NamedTuple):
+    """A headline, and what stands under it as HTML."""
+
+    title: str
+    body: str
+
+
+def page(title: str, parts: Sequence[Part], *, data: Any = None) -> str:
+    """A page of parts; `data` stands in it as JSON, under the id "report", for programs.
+
+    >>> "<h2>Results</h2>" in page("A run", [Part("Results", "<p>Good.</p>")])
+    True
+    """
+    # A text in JSON may hold what ends a script.
+    content = json.dumps(data).replace("<", "\\u003c")
+    body = "\n".join(f"<section>\n<h2>{html.escape(part.title)}</h2>\n{part.body}\n</section>" for part in parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{body}\n"
+        f'<script type="application/json" id="report">{content}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
+    )
+
+
+def write_page(text: str, folder: str | Path, name: str = FILE) -> Path:
+    """Write a page into a folder, as report.html if no other name is given."""
+    path = Path(folder, name)
+    replace_text(path, text)
+    return path
+
+
+def rows_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; what is a number, or looks like one, stands to the right.
+
+    >>> print(rows_table(["task"], [["a < b"]]).count("&lt;"))
+    1
+    """
+    top = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
+    lines = "\n".join(f"<tr>{''.join(cell_of(cell) for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>'
+
+
+def cell_of(value: Any) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+    kind = ' class="number"' if text[:1] in tuple("0123456789+-.") and len(text) < 40 else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
+
+
+def markdown_table(text: str) -> str:
+    """A table as `report.aligned` writes it, in HTML."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.strip().splitlines()]
+    return rows_table(lines[0], lines[2:])
+
+
+def preformatted(text: str) -> str:
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+def figures(pictures: Sequence[tuple[str, str]]) -> str:
+    """Pictures by what they show, as `plots.embedded` gives them."""
+    return "\n".join(f'<figure><img alt="{html.escape(said)}" src="{source}"></figure>' for said, source in pictures)

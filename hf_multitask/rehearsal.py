@@ -1,0 +1,89 @@
+"""A dry run of a study: every object of every run is built, and does one step; nothing is kept."""
+
+import gc
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tqdm import tqdm
+
+from .recipe import RecipeError, read_recipe
+from .run_sections import RunSection
+from .sections import TrainRecipe
+from .studies import Run
+from .study_sections import KINDS, ReproduceRecipe
+from .trainers import build_first_stage, build_trainer, read_rows
+
+__all__ = ["rehearse"]
+
+ONE_STEP = {"max_steps": 1, "save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
+
+
+def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
+    """Build what each run needs and do its first step; every fault of all of them is raised at once.
+
+    What a run takes over from another, which is not there yet, begins as that one does. Of ensembles the settings are
+    read; a search tries both ends of each setting.
+    """
+    # What was imported is no garbage, and the trainers look for some after each run.
+    gc.freeze()
+    faults: list[str] = []
+    kept: dict[str, Any] = {}
+    sections = study.sections()
+    with TemporaryDirectory() as folder:
+        for run in tqdm(runs, unit="run"):
+            section = sections[run.name]
+            if section.best_of is not None:
+                # The search that its recipe comes from is tried itself.
+                continue
+            try:
+                recipe = read(run, section.script)
+                if section.init_from is not None:
+                    recipe.model = fresh(recipe, run, runs, sections)
+                for number, one in enumerate(attempts(section.script, recipe)):
+                    step(one, Path(folder, f"{run.folder.name}-{number}"), kept)
+            except (ValueError, RuntimeError, OSError) as error:
+                faults.append(f"{run.folder.name}: {error}")
+    gc.unfreeze()
+    if faults:
+        raise RecipeError(faults)
+
+
+def read(run: Run, script: str) -> Any:
+    return read_recipe(KINDS[script], ["--config", str(run.recipe)])
+
+
+def fresh(recipe: Any, run: Run, runs: Sequence[Run], sections: Mapping[str, RunSection]) -> Any:
+    """The model of a run that goes on from another, with the trunk that the first of them begins with."""
+    begin = run
+    while (source := sections[begin.name].init_from) is not None:
+        begin = next(other for other in runs if (other.name, other.seed) == (source, run.seed))
+    first = read(begin, sections[begin.name].script).model
+    kept = {"keep_heads": False} if isinstance(recipe, TrainRecipe) else {}
+    return replace(recipe.model, trunk=first.trunk, size=first.size, **kept)
+
+
+def attempts(script: str, recipe: Any) -> list[Any]:
+    """The recipes to try: none of an ensemble, the ends of a search."""
+    if script == "ensemble":
+        return []
+    if script != "tune":
+        return [recipe]
+    ends = zip(*(dimension.edges() for dimension in recipe.search.values()), strict=False)
+    return [recipe.with_values(dict(zip(recipe.search, values, strict=True))) for values in ends]
+
+
+def step(recipe: Any, folder: Path, kept: dict[str, Any]) -> None:
+    """One step of a training, with rows that were read for another if it reads the same."""
+    recipe = replace(recipe, output_dir=str(folder), training={**recipe.training, **ONE_STEP}, resume=None)
+    if isinstance(recipe, TrainRecipe):
+        sections = sorted(json.dumps([section.name, section.objective, section.data]) for section in recipe.tasks)
+        key = json.dumps([sections, asdict(recipe.data), recipe.seed])
+        if key not in kept:
+            kept[key] = read_rows(recipe, recipe.tasks)
+        build_trainer(recipe, kept[key]).train()
+    else:
+        build_first_stage(recipe).trainer.train()

@@ -1,0 +1,197 @@
+"""The page of a run or an ensemble: what it reached, how it was made, what it does wrong; or of two side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from .answers import Answers, load_answers
+from .comparison import Pair, gains
+from .mistakes import mistakes, probabilities
+from .pages import Part, figures, page, preformatted, rows_table
+from .plots import (
+    agreement,
+    can_plot,
+    confusion,
+    embedded,
+    embedded_file,
+    height_map,
+    learning_curves,
+    map_figure,
+    reliability,
+    scatter,
+    task_shares,
+)
+from .report import Report
+
+__all__ = ["Shown", "beside_page", "run_page"]
+
+
+@dataclass
+class Shown:
+    """A finished folder, and what else of it is shown: its tasks, dev rows, embeddings and task shares.
+
+    `embeddings` [n, width] are those of the dev rows of each task of single texts with classes.
+    """
+
+    folder: Path
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rows: Mapping[str, Dataset] = field(default_factory=dict)
+    embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shares: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @cached_property
+    def report(self) -> Report:
+        return Report.load(self.folder)
+
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        return load_answers(self.folder)
+
+    @property
+    def recipe(self) -> str:
+        path = self.folder / "recipe.yaml"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        path = self.folder / "trainer_state.json"
+        return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
+
+
+def run_page(shown: Shown, *, seed: int = 0) -> str:
+    """Everything about one run, in one page."""
+    report = shown.report
+    parts = [Part("Results", results(report))]
+    if can_plot() and (pictures := drawn(shown, seed=seed)):
+        parts.append(Part("Pictures", figures(pictures)))
+    parts += [
+        Part(f"What it is surest of and wrong: {name}", wrong(shown, name))
+        for name in shown.answers
+        if name in shown.rows
+    ]
+    about = {name: value for name, value in report.about.items() if name != "notes"}
+    parts.append(Part("About", preformatted(json.dumps({**about, "versions": report.versions}, indent=2))))
+    parts.append(Part("Configuration", preformatted(shown.recipe)))
+    return page(shown.folder.name, parts, data=report.to_dict())
+
+
+def results(report: Report) -> str:
+    head = ["task", "metric", "rows", "model", "95% interval", *report.beside]
+    lines: list[list[Any]] = []
+    for name, entry in report.tasks.items():
+        bounds = entry.get("ci95")
+        span = "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+        line = [name, entry["metric"], f"{entry['n']:,}", report.values[name], span]
+        lines.append([*line, *(column.get(name) for column in report.beside.values())])
+    whole = [report.score_of(c) if set(report.counted) <= set(c) else None for c in report.beside.values()]
+    lines.append(["score", "", "", report.score, "", *whole])
+    return rows_table(head, lines) + preformatted(report.footnote())
+
+
+def wrong(shown: Shown, name: str) -> str:
+    found = mistakes(shown.tasks[name], shown.answers[name], shown.rows[name])
+    if not found:
+        return "<p>Nothing.</p>"
+    sure = "off by" if shown.tasks[name]["metric"] in ("pearson", "spearman") else "probability"
+    return rows_table(["text", "said", "true", sure], [[one.text, one.said, one.label, one.sure] for one in found])
+
+
+def drawn(shown: Shown, *, seed: int) -> list[tuple[str, str]]:
+    """Each picture with what it shows: those that the run left, and those that are drawn here."""
+    found: dict[str, Any] = {}
+    if shown.history:
+        metrics = {name: entry["metric"] for name, entry in shown.report.tasks.items()}
+        found["learning curves"] = learning_curves(shown.history, metrics)
+    if shown.shares:
+        found["task probabilities"] = task_shares(shown.shares)
+    for name in shown.answers:
+        found |= judged(shown, name)
+    for name, vectors in shown.embeddings.items():
+        found |= mapped(shown, name, vectors, seed=seed)
+    left = [(path.stem, embedded_file(path)) for path in sorted(shown.folder.glob("*.png"))]
+    return [*((said, embedded(figure)) for said, figure in found.items()), *left]
+
+
+def judged(shown: Shown, name: str) -> dict[str, Any]:
+    """Pictures of the answers to one task."""
+    found: dict[str, Any] = {}
+    said, entry = shown.answers[name], shown.report.tasks[name]
+    if "confusion" in entry:
+        found[f"{name}: confusion"] = confusion(entry["confusion"], entry["labels"], title=name)
+        if name in shown.tasks:
+            chances = probabilities(shown.tasks[name], said)
+            found[f"{name}: reliability"] = reliability(chances, said.labels, title=f"{name}: reliability")
+    else:
+        high = float(max(said.labels.max(), 1.0))
+        found[f"{name}: scatter"] = scatter(said.values, said.labels, title=name, high=high)
+    members = [Path(member).name for member in shown.report.about.get("members", ())]
+    if said.members is not None and 1 < len(said.members) == len(members):
+        title, numbers = f"{name}: member agreement", "confusion" not in entry
+        found[title] = agreement(said.members, members, title=title, numbers=numbers)
+    return found
+
+
+def mapped(shown: Shown, name: str, vectors: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """Pictures of the embeddings of one task's texts."""
+    said, names = shown.answers[name], shown.report.tasks[name]["labels"]
+    labels, values = said.labels[: len(vectors)].tolist(), said.values[: len(vectors)].tolist()
+    what = {f"{name}: embeddings by label": vectors}
+    found = {f"{name}: {by}": map_figure(what, labels, names, by=by, seed=seed) for by in ("t-SNE", "PCA")}
+    title = f"{name}: embeddings and predictions"
+    return found | {f"{name}: heights": height_map(vectors, values, title=title, height="predicted label id")}
+
+
+def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
+    """Two runs side by side: their results, what differs in how they were made, and where only one is right."""
+    names = [one.folder.name, other.folder.name]
+    pairs = {
+        name: Pair(
+            entry["metric"],
+            one.answers[name].values,
+            other.answers[name].values,
+            one.answers[name].labels,
+            len(entry.get("labels", ())) or None,
+        )
+        for name, entry in one.report.tasks.items()
+        if alike(one, other, name)
+    }
+    if not pairs:
+        raise ValueError(f"{names[0]} and {names[1]} have answered no rows in common, so that they cannot be compared.")
+    found = gains(pairs, one.report.counted, seed=seed)
+    lines = [[name, one.report.values[name], other.report.values[name], str(found[name])] for name in pairs]
+    lines.append(["score", one.report.score, other.report.score, str(found["score"])])
+    parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
+    settings = [shown.recipe.splitlines() for shown in (one, other)]
+    only = [[line for line in mine if line not in their] for mine, their in (settings, settings[::-1])]
+    parts.append(Part("What differs in the configuration", rows_table(names, [["\n".join(lines) for lines in only]])))
+    if can_plot():
+        both = [
+            (f"{shown.folder.name}, {said}", picture)
+            for shown in (one, other)
+            for said, picture in drawn(shown, seed=seed)
+        ]
+        parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
+    for name in pairs:
+        if name in one.rows:
+            parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is not: {name}", disputed(one, other, name)))
+    data = {shown.folder.name: shown.report.to_dict() for shown in (one, other)}
+    return page(f"{names[0]} beside {names[1]}", parts, data=data)
+
+
+def alike(one: Shown, other: Shown, name: str) -> bool:
+    mine, theirs = one.answers.get(name), other.answers.get(name)
+    return mine is not None and theirs is not None and np.array_equal(mine.labels, theirs.labels)
+
+
+def disputed(one: Shown, other: Shown, name: str) -> str:
+    right = one.answers[name]
+    theirs = mistakes(one.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
+    closer = np.abs(right.values - right.labels) < np.abs(other.answers[name].values - right.labels)
+    lines = [[it.text, it.said, it.label, it.sure] for it in theirs if closer[it.row]][:10]
+    return rows_table(["text", "said", "true", "probability, or off by"], lines)

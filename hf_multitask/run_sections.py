@@ -1,0 +1,137 @@
+"""A run of a study: what it changes, what it builds on, and the points of its sweep."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Literal
+
+from .given import Given, nested, overlay
+from .schema import RecipeError
+
+__all__ = ["RunSection", "expanded", "filled", "limited", "scaled"]
+
+
+@dataclass
+class RunSection:
+    """A run of the study, once for each seed and each point of its sweep."""
+
+    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "What it changes in the recipe"})
+    script: Literal["train", "pretrain", "tune", "ensemble"] = field(
+        default="train", metadata={"help": "What is run: train, pretrain, tune or ensemble"}
+    )
+    recipe: str | None = field(default=None, metadata={"help": "A recipe of its own in place of the study's"})
+    init_from: str | None = field(
+        default=None, metadata={"help": "A run of pretrain, whose trunk, or of train, whose model it begins with"}
+    )
+    best_of: str | None = field(default=None, metadata={"help": "A run of tune, whose best recipe it builds on"})
+    rank: int = field(default=1, metadata={"help": "Which of the best recipes that is"})
+    members: list[str] = field(default_factory=list, metadata={"help": "Runs that an ensemble is made of"})
+    sweep: dict[str, list[Any]] = field(
+        default_factory=dict,
+        metadata={"help": "Settings by dotted names, and what each may be: a run for every choice"},
+    )
+    scaled: dict[str, dict[str, Any]] = field(
+        default_factory=dict, metadata={"help": "What it changes at some scale, after all else: {demo: {..}}"}
+    )
+
+    def __post_init__(self) -> None:
+        faults = []
+        if bool(self.members) != (self.script == "ensemble"):
+            faults.append("members and script ensemble go together. Give both or neither.")
+        if self.best_of is not None and (self.script != "train" or self.sweep or self.init_from):
+            faults.append("best_of is for a run of train alone, without sweep and init_from.")
+        if self.init_from is not None and self.script == "ensemble":
+            faults.append("init_from is for what is trained; an ensemble has members.")
+        if self.rank < 1:
+            faults.append(f"rank must be 1 or more. Got {self.rank}.")
+        faults += [f"sweep.{name} is empty. Name what it may be." for name, values in self.sweep.items() if not values]
+        if faults:
+            raise RecipeError(faults)
+
+    @property
+    def needs(self) -> list[str]:
+        """The names of the runs that must be finished first."""
+        return [*([self.init_from] if self.init_from else []), *([self.best_of] if self.best_of else []), *self.members]
+
+    def points(self) -> Iterator[tuple[tuple[Any, ...], "RunSection"]]:
+        """The values of each point of the sweep, and the run that has them."""
+        for values in product(*self.sweep.values()):
+            settings = Given.of(self.settings, "")
+            for name, value in zip(self.sweep, values, strict=True):
+                settings = overlay(settings, nested(name, Given.of(value, "")), [])
+            yield values, replace(self, settings=settings.plain(), sweep={})
+
+
+def expanded(runs: Mapping[str, RunSection]) -> dict[str, RunSection]:
+    """Every run, each point of a sweep under a name of its own.
+
+    >>> list(expanded({"lr": RunSection(sweep={"training.learning_rate": [1e-5, 2e-5]})}))
+    ['lr-1e-05', 'lr-2e-05']
+    """
+    found = {}
+    for name, section in runs.items():
+        for values, point in section.points():
+            found["-".join([name, *map(spelled, values)])] = point
+    return found
+
+
+def spelled(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def filled(value: Any, *, data_dir: str | None) -> Any:
+    """Plain settings in which {data_dir} is what it stands for.
+
+    >>> filled({"text_file": "{data_dir}/wiki.txt"}, data_dir="data")
+    {'text_file': 'data/wiki.txt'}
+    """
+    if isinstance(value, dict):
+        return {key: filled(child, data_dir=data_dir) for key, child in value.items()}
+    if isinstance(value, list):
+        return [filled(child, data_dir=data_dir) for child in value]
+    if isinstance(value, str) and "{data_dir}" in value:
+        if data_dir is None:
+            raise ValueError(f"'{value}' lies in the data's folder. Name it by --data_dir.")
+        return value.replace("{data_dir}", data_dir)
+    return value
+
+
+def limited(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the limits of tasks that they leave out: those of a scale are for whoever reads the task.
+
+    >>> limited({"tasks": ["sst"], "data": {"limit": {"sst": 8, "qqp": 9}}})
+    {'tasks': ['sst'], 'data': {'limit': {'sst': 8}}}
+    """
+    limits, tasks = settings.get("data", {}).get("limit"), settings.get("tasks")
+    if not limits or not tasks:
+        return settings
+    names = {task if isinstance(task, str) else task["name"] for task in tasks}
+    kept = {name: limit for name, limit in limits.items() if name in names}
+    return {**settings, "data": {**settings["data"], "limit": kept}}
+
+
+def scaled(settings: dict[str, Any], *, epochs: float, steps: float, rates: float = 1) -> dict[str, Any]:
+    """Settings of fewer epochs, and of fewer steps in each, one at least, with other learning rates.
+
+    >>> scaled({"training": {"num_train_epochs": 25, "learning_rate": 1e-5}}, epochs=0.1, steps=1, rates=4)
+    {'training': {'num_train_epochs': 3, 'learning_rate': 4e-05}}
+    """
+    found, training = dict(settings), dict(settings.get("training", {}))
+    if "num_train_epochs" in training and epochs != 1:
+        training["num_train_epochs"] = math.ceil(round(training["num_train_epochs"] * epochs, 6))
+    if "learning_rate" in training:
+        training["learning_rate"] *= rates
+    if training:
+        found["training"] = training
+    if "schedule" in found and steps != 1:
+        found["schedule"] = shortened(found["schedule"], steps)
+    return found
+
+
+def shortened(schedule: dict[str, Any], steps: float) -> dict[str, Any]:
+    """A schedule, and the one that may stand inside it, of fewer steps."""
+    inner = {"schedule": shortened(schedule["schedule"], steps)} if "schedule" in schedule else {}
+    if schedule.get("steps_per_epoch"):
+        inner["steps_per_epoch"] = math.ceil(round(schedule["steps_per_epoch"] * steps, 6))
+    return {**schedule, **inner}

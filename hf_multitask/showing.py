@@ -1,0 +1,83 @@
+"""What the page of a finished folder shows beyond its report: the texts, the embeddings, and the shares of tasks."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import AutoConfig
+
+from .assembly import load_model, load_rows
+from .ensemble_sections import EnsembleRecipe
+from .models.configuration_ensemble import EnsembleConfig
+from .models.configuration_multitask import MultitaskConfig
+from .models.modeling_multitask import MultitaskModel
+from .pretraining.evaluators import encoding
+from .recipe import read_recipe
+from .report import Report
+from .run_pages import Shown
+from .schedules import Drawn, build_schedule
+from .sections import TrainRecipe
+from .tasks import Task
+
+__all__ = ["show"]
+
+
+def show(folder: Path, *, most: int = 1000) -> Shown:
+    """A finished folder with all that can be shown of it; of a first stage this is its report and pictures.
+
+    The dev rows are read again from where the recipe has them; embeddings are those of a model, not of an ensemble.
+    """
+    report = Report.load(folder)
+    config = AutoConfig.from_pretrained(folder)
+    words = ["--config", str(folder / "recipe.yaml")]
+    if isinstance(config, EnsembleConfig):
+        return Shown(folder, config.tasks, dev_rows(config.tasks, read_recipe(EnsembleRecipe, words), {}))
+    if not isinstance(config, MultitaskConfig):
+        return Shown(folder)
+    recipe = read_recipe(TrainRecipe, words)
+    own = {section.name: section.data for section in recipe.tasks if section.data}
+    rows = dev_rows(config.tasks, recipe, own)
+    vectors = embeddings(folder, rows, most=most)
+    return Shown(folder, config.tasks, rows, vectors, shares(recipe, report.about.get("train_rows", {})))
+
+
+def dev_rows(tasks: Mapping[str, Any], recipe: Any, own: dict[str, Any]) -> dict[str, Dataset]:
+    described = [Task.from_description(name, task) for name, task in tasks.items()]
+    return load_rows(described, recipe.data, ("dev",), seed=recipe.seed, own=own)["dev"]
+
+
+def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[str, np.ndarray]:
+    """The pooled rows [n, width] of the dev texts of each task of single texts with classes."""
+    model = load_model(str(folder))
+    if not isinstance(model, MultitaskModel):
+        return {}
+    found = {}
+    for name, task in model.tasks.items():
+        if not task["pair"] and model.objectives[name].labels:
+            encoder = model.to_sentence_transformer(name if model.config.adapters else None)
+            found[name] = np.asarray(encoding(encoder, 64)(rows[name]["first"][:most]))
+    return found
+
+
+def shares(recipe: TrainRecipe, sizes: Mapping[str, int]) -> dict[str, list[float]]:
+    """Of each epoch's steps the share that has a task: by the schedule's probabilities, or as it plans."""
+    if not sizes:
+        return {}
+    schedule, arguments = build_schedule(recipe.schedule), recipe.arguments()
+    epochs = math.ceil(arguments.num_train_epochs)
+    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+    passes = {name: math.ceil(size / batch) for name, size in sizes.items()}
+    found: dict[str, list[float]] = {name: [] for name in sizes}
+    for epoch in range(epochs):
+        if isinstance(schedule, Drawn):
+            chances = dict(zip(sizes, schedule.probabilities(epoch, epochs, sizes), strict=True))
+        else:
+            draw = np.random.default_rng([recipe.seed, epoch])
+            steps = schedule.plan(epoch, epochs, sizes=sizes, passes=passes, draw=draw)
+            chances = {name: sum(name in step for step in steps) / len(steps) for name in sizes}
+        for name in sizes:
+            found[name].append(float(chances[name]))
+    return found

@@ -1,0 +1,188 @@
+"""What was published beside what runs reached, row by row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from .answers import Answers, load_answers
+from .comparison import Gain, Pair, gains
+from .metrics import unit_score
+from .report import Report, aligned
+from .studies import Run
+
+__all__ = ["Published", "Standing", "standings", "table"]
+
+CORE = ("sst", "qqp", "sts")
+NUMBERS = (*CORE, "cfimdb", "score", "speed")
+
+
+@dataclass
+class Published:
+    """A row of a published table: where it stands, what is in it, and the run that does the same here.
+
+    >>> Published("Baseline", "Table 7, row 1", sst=0.5, qqp=0.88, sts=0.7).score_by("r")
+    0.7433333333333333
+    """
+
+    row: str = field(metadata={"help": "What they call it"})
+    at: str = field(metadata={"help": "Where it stands in the paper"})
+    run: str | None = field(default=None, metadata={"help": "The run here; null: none"})
+    split: str = field(default="dev", metadata={"help": "The rows that they judge it by"})
+    sst: float | None = field(default=None, metadata={"help": "Accuracy"})
+    qqp: float | None = field(default=None, metadata={"help": "Accuracy"})
+    sts: float | None = field(default=None, metadata={"help": "Correlation, as they print it"})
+    cfimdb: float | None = field(default=None, metadata={"help": "Accuracy"})
+    score: float | None = field(default=None, metadata={"help": "Their mean, where it is the mean of DESIGN's kind"})
+    speed: float | None = field(default=None, metadata={"help": "Iterations a second"})
+
+    def numbers(self, sts: str) -> dict[str, float]:
+        """What is given, a correlation as r; `sts` says whether they print r or the unit scale."""
+        found = {name: value for name in NUMBERS if (value := vars(self)[name]) is not None}
+        if "sts" in found and sts == "unit":
+            found["sts"] = 2 * found["sts"] - 1
+        if "score" not in found and set(CORE) <= set(found):
+            found["score"] = self.score_by(sts)
+        return found
+
+    def score_by(self, sts: str) -> float:
+        """The mean of the three tasks on one scale."""
+        found = {name: float(vars(self)[name]) for name in CORE}
+        return mean([found["sst"], found["qqp"], found["sts"] if sts == "unit" else (found["sts"] + 1) / 2])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference."""
+
+    row: Published
+    theirs: dict[str, float]
+    ours: dict[str, tuple[float, float | None]]
+    interval: tuple[float, float] | None = None
+    gain: Gain | None = None
+    seeds: tuple[int, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        row = {part.name: vars(self.row)[part.name] for part in fields(self.row) if part.name not in NUMBERS}
+        content = {**row, "published": self.theirs, "seeds": list(self.seeds)}
+        content["ours"] = {name: {"mean": m, "deviation": d} for name, (m, d) in self.ours.items()}
+        content["score_ci95"] = None if self.interval is None else list(self.interval)
+        content["gain"] = None if self.gain is None else {**self.gain.describe(), "noise": noise(self.gain)}
+        return content
+
+
+def standings(
+    rows: Sequence[Published], runs: Sequence[Run], *, reference: str | None = None, sts: str = "r"
+) -> list[Standing]:
+    """The rows as published, with ours; runs that no row names come after them."""
+    named = {row.run for row in rows}
+    extra = [run.name for run in runs if run.name not in named and run.script.stem == "train"]
+    extra += [run.name for run in runs if run.name not in named and run.script.stem == "ensemble"]
+    every = [*rows, *(Published(name, "not in the paper", name) for name in dict.fromkeys(extra))]
+    finished = {
+        name: {run.seed: run for run in runs if run.name == name and (run.folder / "report.json").is_file()}
+        for name in dict.fromkeys(run.name for run in runs)
+    }
+    said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}
+    base = said.get(reference or "", {})
+    return [
+        standing(row, row.numbers(sts), finished.get(row.run or "", {}), said.get(row.run or "", {}), base, reference)
+        for row in every
+    ]
+
+
+def standing(
+    row: Published,
+    theirs: dict[str, float],
+    runs: Mapping[int, Run],
+    said: Mapping[int, dict[str, Answers]],
+    base: Mapping[int, dict[str, Answers]],
+    reference: str | None,
+) -> Standing:
+    reports = {seed: Report.load(run.folder) for seed, run in runs.items()}
+    ours = {}
+    for name in NUMBERS:
+        if values := [found for report in reports.values() if (found := number(report, name)) is not None]:
+            ours[name] = (mean(values), stdev(values) if len(values) > 1 else None)
+    seeds = tuple(seed for seed in said if set(CORE) <= set(said[seed]))
+    if not seeds or "score" not in ours:
+        return Standing(row, theirs, ours, seeds=tuple(reports))
+    low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds), CORE)["score"].ci95
+    # Beside what scores nothing, the gain lacks what a metric of nothing is worth.
+    nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
+    span = (low + nothing, high + nothing)
+    shared = tuple(seed for seed in seeds if set(CORE) <= set(base.get(seed, {})))
+    gain = None
+    if shared and row.run != reference:
+        gain = gains(pairs(said, base, reports[seeds[0]], shared), CORE)["score"]
+    return Standing(row, theirs, ours, span, gain, tuple(reports))
+
+
+def number(report: Report, name: str) -> float | None:
+    if name == "score":
+        return report.score if set(CORE) <= set(report.tasks) else None
+    return report.about.get("steps_per_second") if name == "speed" else report.values.get(name)
+
+
+def pairs(
+    ours: Mapping[int, dict[str, Answers]],
+    theirs: Mapping[int, dict[str, Answers]] | None,
+    report: Report,
+    seeds: Sequence[int],
+) -> dict[str, Pair]:
+    """The answers of both sides on the core tasks; without the other side, beside what scores nothing."""
+    found = {}
+    for name in CORE:
+        entry, labels = report.tasks[name], ours[seeds[0]][name].labels
+        mine = np.stack([ours[seed][name].values for seed in seeds])
+        other = np.full_like(mine, -1) if theirs is None else np.stack([theirs[seed][name].values for seed in seeds])
+        found[name] = Pair(entry["metric"], mine, other, labels, len(entry.get("labels", ())) or None)
+    return found
+
+
+def noise(gain: Gain) -> bool:
+    """Whether the interval of a gain holds zero: then it may be chance."""
+    return gain.ci95[0] <= 0 <= gain.ci95[1]
+
+
+def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
+    """The rows as Markdown: ours, and after a slash theirs.
+
+    >>> row = Published("Baseline", "Table 7", "plain", sst=0.5)
+    >>> print(table([Standing(row, {"sst": 0.5}, {"sst": (0.48, 0.01)})]))
+    | row      | place   |           sst | theirs |
+    | -------- | ------- | ------------: | -----: |
+    | Baseline | Table 7 | 0.480 ± 0.010 |  0.500 |
+    """
+    columns = [name for name in NUMBERS if any(name in one.ours or name in one.theirs for one in found)]
+    compared = any(one.gain for one in found)
+    head = ["row", "place"]
+    for name in columns:
+        head += ["it/s" if name == "speed" else name, "theirs"]
+        head += ["95% interval"] if name == "score" else []
+    lines = [[*head, *([f"against {reference}", "inside the noise"] if compared else [])]]
+    for one in found:
+        place = one.row.at if one.row.split == "dev" else f"{one.row.at} ({one.row.split})"
+        line = [one.row.row, place]
+        for name in columns:
+            line += [shown(one.ours.get(name)), theirs(one, name)]
+            if name == "score":
+                line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
+        if compared:
+            line += [str(one.gain), "yes" if noise(one.gain) else "no"] if one.gain else ["", ""]
+        lines.append(line)
+    return aligned(lines)
+
+
+def theirs(one: Standing, name: str) -> str:
+    if name in one.theirs:
+        return f"{one.theirs[name]:.3f}"
+    return "" if one.row.at == "not in the paper" or name in ("speed", "cfimdb") else "not given"
+
+
+def shown(value: tuple[float, float | None] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value[0]:.3f}" + ("" if value[1] is None else f" ± {value[1]:.3f}")

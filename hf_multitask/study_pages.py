@@ -1,0 +1,65 @@
+"""The page of a study: its table beside what was published, sweep curves, and Optuna's pictures."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .pages import Part, figures, markdown_table, page, rows_table
+from .plots import can_plot, embedded, embedded_file, sweep_curve
+from .run_sections import expanded
+from .standing import Standing, table
+from .studies import Run
+from .study_sections import ReproduceRecipe
+
+__all__ = ["study_page"]
+
+
+def study_page(
+    recipe: ReproduceRecipe, rows: Sequence[Standing], runs: Sequence[Run], *, notes: Sequence[str], data: Any
+) -> str:
+    """The table, a curve for each sweep of one setting, and the pictures that searches left."""
+    parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
+    parts.append(Part("Published and ours", markdown_table(table(rows, reference=recipe.reference))))
+    if can_plot():
+        found = [(f"sweep of {name}", embedded(figure)) for name, figure in curves(recipe, rows).items()]
+        for run in runs:
+            if run.script.stem == "tune":
+                found += [(f"{run.name}: {path.stem}", embedded_file(path)) for path in run.folder.glob("*.png")]
+        if found:
+            parts.append(Part("Sweeps and searches", figures(found)))
+    folders = [[run.name, str(run.seed), f"{run.folder.name}/report.html"] for run in runs]
+    parts.append(Part("Runs", rows_table(["run", "seed", "page"], folders)))
+    return page(recipe.title or recipe.output_dir, parts, data=data)
+
+
+def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:
+    """The score over the last numeric setting of each sweep, one picture for each choice of its others."""
+    standing = {row.row.run: row for row in reversed(rows)}
+    found: dict[str, Any] = {}
+    for name, section in recipe.runs.items():
+        groups: dict[str, dict[float, Standing]] = {}
+        for values, run in zip(points(section), named(recipe, name), strict=True):
+            if isinstance(values[-1], int | float) and run in standing and "score" in standing[run].ours:
+                title = "-".join([name, *map(str, values[:-1])])
+                groups.setdefault(title, {})[float(values[-1])] = standing[run]
+        for title, group in groups.items():
+            if len(group) > 1:
+                setting = list(section.sweep)[-1].replace("regularizers.0.", "SMART ")
+                found[title] = curve(group, setting, title)
+    return found
+
+
+def points(section: Any) -> list[tuple[Any, ...]]:
+    return [values for values, _ in section.points() if values]
+
+
+def named(recipe: ReproduceRecipe, name: str) -> list[str]:
+    """The names of the runs of one sweep."""
+    section = recipe.runs[name]
+    return list(expanded({name: section})) if section.sweep else []
+
+
+def curve(group: Mapping[float, Standing], setting: str, title: str) -> Any:
+    ours = {x: row.ours["score"] for x, row in group.items()}
+    theirs = {x: row.theirs["score"] for x, row in group.items() if "score" in row.theirs}
+    return sweep_curve(ours, theirs, setting=setting, title=title)

@@ -1,0 +1,29 @@
+"""Write the page of a finished run: tables, pictures, configuration, mistakes; or of two runs side by side."""
+
+import sys
+from pathlib import Path
+
+# This folder holds an evaluate.py, which would hide the library of that name.
+sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+
+from hf_multitask.pages import write_page
+from hf_multitask.recipe import read_recipe, run
+from hf_multitask.report_sections import ReportRecipe
+from hf_multitask.run_pages import beside_page, run_page
+from hf_multitask.showing import show
+
+
+def main(argv):
+    recipe = read_recipe(ReportRecipe, argv)
+    one = show(Path(recipe.folder), most=recipe.most)
+    if recipe.beside is None:
+        path = write_page(run_page(one, seed=recipe.seed), recipe.folder)
+    else:
+        other = show(Path(recipe.beside), most=recipe.most)
+        name = f"beside-{other.folder.name}.html"
+        path = write_page(beside_page(one, other, seed=recipe.seed), recipe.folder, name)
+    print(f"Wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_multitask.answers import Answers, save_answers
+from hf_multitask.comparison import Pair, gains
+from hf_multitask.metrics import bootstrap
+from hf_multitask.report import Report
+from hf_multitask.standing import Published, standings, table
+from hf_multitask.studies import Run
+
+draw = np.random.default_rng(3)
+LABELS = {"sst": draw.integers(0, 5, 80), "qqp": draw.integers(0, 2, 80), "sts": draw.random(80) * 5}
+METRICS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
+
+
+def finished(tmp_path, name, seed, wrong):
+    """A run whose answers are wrong in a share of the rows."""
+    said = {}
+    for task, labels in LABELS.items():
+        other = draw.permutation(labels)
+        values = np.where(draw.random(80) < wrong, other, labels)
+        said[task] = Answers(np.zeros((80, 1)), values, labels)
+    entries = {
+        task: {"split": "dev", "n": 80, "metric": metric, "scored": True, metric: measured(metric, said[task])}
+        for task, metric in METRICS.items()
+    }
+    run = Run(name, seed, Path("train.py"), tmp_path / "x.yaml", tmp_path / f"{name}-{seed}")
+    save_answers(said, run.folder)
+    Report(entries, 1.0, 60.0, seed, about={"steps_per_second": 2.0}).save(run.folder)
+    return run
+
+
+def measured(metric, said):
+    if metric == "accuracy":
+        return float((said.values == said.labels).mean())
+    return float(np.corrcoef(said.values, said.labels)[0, 1])
+
+
+@pytest.fixture
+def runs(tmp_path):
+    shares = {"plain": 0.5, "same": 0.5, "good": 0.1}
+    return [finished(tmp_path, name, seed, wrong) for seed in (0, 1) for name, wrong in shares.items()]
+
+
+ROWS = [
+    Published("Good", "Table 1, row 2", "good", sst=0.5, qqp=0.8, sts=0.9, score=0.75),
+    Published("Plain", "Table 1, row 1", "plain", sst=0.5, qqp=0.8),
+    Published("Lost", "Table 2"),
+]
+
+
+def test_rows_stand_beside_ours_and_say_what_is_noise(runs):
+    good, plain, lost, same = standings(ROWS, runs, reference="plain", sts="unit")
+    reports = [Report.load(run.folder) for run in runs if run.name == "good"]
+    assert good.ours["score"][0] == pytest.approx(np.mean([report.score for report in reports]))
+    assert good.theirs["sts"] == pytest.approx(0.8)
+    low, high = good.interval
+    assert low < good.ours["score"][0] < high
+    assert good.gain.gain == pytest.approx(good.ours["score"][0] - plain.ours["score"][0])
+    assert plain.gain is None
+    assert lost.ours == {}
+    assert (same.row.row, same.row.at) == ("same", "not in the paper")
+    lines = table([good, plain, lost, same], reference="plain").splitlines()
+    assert lines[2].rstrip(" |").endswith("no")
+    assert lines[5].rstrip(" |").endswith("yes")
+    assert "not given" in lines[3]
+
+
+def test_of_one_seed_the_interval_of_the_score_is_about_that_of_each_task(runs):
+    (good, *_) = standings(ROWS, runs[:3])
+    width = good.interval[1] - good.interval[0]
+    said = [bootstrap("accuracy", LABELS["sst"] * 0 + (draw.random(80) < 0.9), np.ones(80)) for _ in range(3)]
+    assert 0 < width < 2 * max(high - low for low, high in said)
+
+
+def test_seeds_count_as_the_mean_of_their_gains():
+    labels = LABELS["sst"]
+    sides = [np.stack([np.where(draw.random(80) < 0.4, draw.permutation(labels), labels) for _ in "ab"]) for _ in "xy"]
+    found = gains({"sst": Pair("accuracy", *sides, labels, 5)}, resamples=200)["sst"]
+    each = [{"sst": Pair("accuracy", *pair, labels, 5)} for pair in zip(*sides, strict=True)]
+    alone = [gains(one, resamples=9)["sst"].gain for one in each]
+    assert found.gain == pytest.approx(np.mean(alone))
+    one = gains({"sst": Pair("accuracy", sides[0][0], sides[1][0], labels, 5)}, resamples=200)["sst"]
+    twice = Pair("accuracy", np.stack([sides[0][0]] * 2), np.stack([sides[1][0]] * 2), labels, 5)
+    np.testing.assert_allclose(gains({"sst": twice}, resamples=200)["sst"].ci95, one.ci95)

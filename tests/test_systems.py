@@ -1,0 +1,95 @@
+"""The published systems: every row of each at demo scale, and every run of the full scale to its first step."""
+
+import json
+
+import pytest
+from commands import ROOT, call, load
+
+from hf_multitask.recipe import read_recipe
+from hf_multitask.study_sections import ReproduceRecipe
+
+REPRODUCE = load("reproduce")
+CONFIGS = ROOT / "recipes" / "configs"
+SYSTEMS = sorted(path.stem for path in (CONFIGS / "systems").glob("*.yaml"))
+SMALL = {
+    "data": {"source": {"class": "Demo", "size": 96}, "max_length": 32},
+    "model": {
+        "size": {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 48},
+    },
+    "training": {"bf16": False, "disable_tqdm": True},
+}
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_there_are_five():
+    assert SYSTEMS == ["bertogether", "iterative_ensemble", "jack_of_all_trades", "pals", "sbrrt"]
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_row_of_a_system_is_there_at_demo_scale(system, tmp_path):
+    words = ["--system", system, "--scale", "demo", "--jobs", "2", "--output_dir", tmp_path]
+    code, out, err = call(REPRODUCE, *words)
+    assert code == 0, err
+    study = read_recipe(ReproduceRecipe, ["--config", str(CONFIGS / "systems" / f"{system}.yaml")])
+    found = json.loads((tmp_path / "table.json").read_text())
+    assert {row.row for row in study.published} <= {row["row"] for row in found["rows"]}
+    assert all(row["ours"] for row in found["rows"])
+    every = {row["run"] for row in found["rows"]} | {row["run"] for row in found["first_stages"]}
+    assert every == {name for name, run in study.sections().items() if run.script != "tune"}
+    assert (tmp_path / "table.md").read_text().strip() in out
+
+
+@pytest.mark.recipe
+def test_pages_of_runs_and_of_their_system(tmp_path):
+    words = ["--system", "jack_of_all_trades", "--scale", "demo", "--jobs", "2", "--output_dir", tmp_path, "--reports"]
+    words += ["--only", "smart-1,smart-3,mnrl", "--settings.training.num_train_epochs", "10"]
+    code, _, err = call(REPRODUCE, *words)
+    assert code == 0, err
+    assert all((tmp_path / name / "report.html").is_file() for name in ("smart-1-0", "smart-3-0", "mnrl-0"))
+    text = (tmp_path / "report.html").read_text()
+    assert 'alt="sweep of smart"' in text
+    assert "Table 2, row 1" in text
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_all_that_the_full_scale_needs_can_be_built_and_does_a_step(system, tmp_path):
+    sentence = "A sentence that goes on and on, so that it has more characters than the limit asks for, " * 4
+    (tmp_path / "wiki-sentences.txt").write_text("".join(f"{number} {sentence}\n" for number in range(80)))
+    scripts = json.dumps(dict.fromkeys(("train", "pretrain", "tune"), SMALL))
+    words = ["--system", system, "--scale", "full", "--trunk", "null", "--seeds", "0", "--scripts", scripts]
+    code, out, err = call(REPRODUCE, *words, "--data_dir", tmp_path, "--dry_run", "--output_dir", tmp_path / "out")
+    assert code == 0, err
+    assert "runs can be built" in out
+    assert not list((tmp_path / "out").glob("*/report.json"))
+
+
+@pytest.mark.parametrize("scale", ["small", "full"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_scale_has_the_same_runs(system, scale, tmp_path):
+    words = ["--config", str(CONFIGS / "systems" / f"{system}.yaml")]
+    names = [
+        {run.name for run in read_recipe(ReproduceRecipe, [*words, *more]).build(ROOT / "recipes")}
+        for more in (
+            ["--output_dir", str(tmp_path / "plain"), "--data_dir", "data"],
+            [
+                "--config",
+                str(CONFIGS / "scales" / f"{scale}.yaml"),
+                "--output_dir",
+                str(tmp_path),
+                "--data_dir",
+                "data",
+            ],
+        )
+    ]
+    assert names[0] == names[1]
+
+
+def test_a_system_that_is_none():
+    code, _, err = call(REPRODUCE, "--system", "bert", "--scale", "demo")
+    assert code == 1
+    assert "Unknown system 'bert'." in err
