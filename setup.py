@@ -22,6 +22,7 @@ EXTRAS = {
     "deepspeed": [DEEPSPEED],
     "tune": ["optuna>=5,<6", "filelock>=3"],
     "plots": ["matplotlib>=3.9"],
+    "bench": ["smart-pytorch>=0.0.4,<0.1", "matplotlib>=3.9"],
 }
 
 setup(

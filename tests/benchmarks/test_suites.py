@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from hf_multitask.benchmarks import gradients, pals, regularizers
+from hf_multitask.benchmarks import gradients, pals, regularizers, training
+from hf_multitask.benchmarks.texts import text_rows, tokenizer
 from hf_multitask.benchmarks.workload import Workload
 from hf_multitask.tuners.pal import PalConfig
 
@@ -14,6 +15,23 @@ def test_every_contender_of_a_suite_takes_a_step(suite, bf16):
     for contender in suite.contenders(Workload(layers=1, width=24, rows=2, batches=2, vocabulary=1100, bf16=bf16)):
         contender.step(0)
         contender.step(1)
+
+
+def test_trainers_train_on_the_same_rows():
+    done = {contender.name: contender for contender in training.contenders(TINY)}
+    for contender in done.values():
+        contender.step(0)
+        contender.step(1)
+    assert {contender.rows for contender in done.values()} == {12, 8}
+
+
+def test_texts_are_as_long_as_they_are_drawn():
+    workload = Workload(vocabulary=1100)
+    for task, mean in (("sst", 25), ("qqp", 30)):
+        rows = text_rows(workload, task, 500)
+        kept = tokenizer(workload)(rows["first"][:], rows["second"][:] if task == "qqp" else None)["input_ids"]
+        assert sum(map(len, kept)) / 500 == pytest.approx(mean, abs=2)
+        assert not any(1 in ids for ids in kept)
 
 
 def test_batches_hold_every_task_and_real_lengths():

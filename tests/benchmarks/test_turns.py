@@ -18,7 +18,7 @@ def product(size, calls):
 def test_contenders_take_turns_and_are_compared():
     calls = []
     pair = [Contender("small", product(10, calls)), Contender("large", product(20, calls), goal=0.0, notes={"n": 20})]
-    small, large = in_turns(pair, rounds=4, warmup=1)
+    small, large = in_turns(pair, rounds=4)
     assert calls[-8:] == [10, 20, 20, 10, 10, 20, 20, 10]
     assert (small.ratio, small.low, small.high) == (1.0, 1.0, 1.0)
     assert large.low <= large.ratio <= large.high
