@@ -349,7 +349,7 @@ class EvaluateRecipe:
             raise ValueError("data.stream is for train.py: here every row is answered.")
 
 
-Suite = Literal["gradients", "pals", "regularizers", "training"]
+Suite = Literal["everything", "floor", "gradients", "pals", "prediction", "regularizers", "training"]
 
 
 @dataclass
@@ -371,6 +371,7 @@ class BenchmarkRecipe:
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16 where autocast allows"})
     rounds: int = field(default=15, metadata={"help": "How often each contender is timed, at most"})
     budget: float = field(default=150, metadata={"help": "Seconds of a suite, after which no more rounds begin"})
+    profile: bool = field(default=False, metadata={"help": "Show where a step's time goes, before the suites"})
     seed: int = field(default=0, metadata={"help": "Decides weights and batches"})
 
     def __post_init__(self) -> None:

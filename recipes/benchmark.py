@@ -13,7 +13,8 @@ import datasets
 import torch
 import transformers
 
-from hf_multitask.benchmarks import gradients, pals, regularizers, training
+from hf_multitask.benchmarks import everything, floor, gradients, pals, prediction, regularizers, training
+from hf_multitask.benchmarks.profiles import where_time_goes
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import in_turns
 from hf_multitask.benchmarks.workload import Workload
@@ -21,8 +22,11 @@ from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections import BenchmarkRecipe
 
 SUITES = {
+    "everything": everything.contenders,
+    "floor": floor.contenders,
     "gradients": gradients.contenders,
     "pals": pals.contenders,
+    "prediction": prediction.contenders,
     "regularizers": regularizers.contenders,
     "training": training.contenders,
 }
@@ -38,6 +42,9 @@ def main(argv):
     folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     tables, lines = [], {}
+    if recipe.profile:
+        tables.append(f"where a step's time goes: {about}\n\n{where_time_goes(workload.training(workload.model()))}")
+        print(f"\n{tables[-1]}")
     for suite in recipe.suites:
         lines[suite] = in_turns(SUITES[suite](workload), rounds=recipe.rounds, budget=recipe.budget)
         tables.append(f"{suite}: {about}, {lines[suite][0].rounds} rounds\n\n{markdown(lines[suite])}")

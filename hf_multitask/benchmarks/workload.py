@@ -1,6 +1,6 @@
 """What is measured on: a model of a given shape, batches of real lengths, and a whole training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -93,9 +93,14 @@ class Workload:
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16)
 
     def training(
-        self, model: MultitaskModel, backward: Callable[[Mapping[str, Any]], None] | None = None
+        self,
+        model: MultitaskModel,
+        backward: Callable[[Mapping[str, Any]], None] | None = None,
+        *,
+        batches: Sequence[Mapping[str, Any]] | None = None,
     ) -> Callable[[int], None]:
         """A whole step: the loss forward and back, clipping, and AdamW; `backward` may stand for the first two."""
+        given = self.steps if batches is None else batches
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
 
@@ -105,7 +110,7 @@ class Workload:
             loss.backward()
 
         def step(i: int) -> None:
-            (backward or plain)(self.steps[i % self.batches])
+            (backward or plain)(given[i % len(given)])
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from hf_multitask.benchmarks import gradients, pals, regularizers, training
+from hf_multitask.benchmarks import everything, floor, gradients, pals, prediction, regularizers, training
+from hf_multitask.benchmarks.products import bare
 from hf_multitask.benchmarks.texts import text_rows, tokenizer
+from hf_multitask.benchmarks.turns import Contender, multiplications
 from hf_multitask.benchmarks.workload import Workload
 from hf_multitask.tuners.pal import PalConfig
 
@@ -17,12 +19,28 @@ def test_every_contender_of_a_suite_takes_a_step(suite, bf16):
         contender.step(1)
 
 
-def test_trainers_train_on_the_same_rows():
-    done = {contender.name: contender for contender in training.contenders(TINY)}
-    for contender in done.values():
+@pytest.mark.parametrize("suite", [everything, floor, prediction, training])
+def test_every_contender_of_a_whole_suite_runs(suite):
+    for contender in suite.contenders(TINY):
         contender.step(0)
         contender.step(1)
-    assert {contender.rows for contender in done.values()} == {12, 8}
+
+
+def test_bare_products_are_those_of_the_step():
+    step = TINY.training(TINY.model())
+    alone = bare(step, 2)
+    for i in (0, 1):
+        ours, theirs = (multiplications(Contender("", lambda _, f=f, i=i: f(i))) for f in (step, alone))
+        assert ours == theirs > 0
+
+
+def test_bare_products_look_into_fused_attention():
+    rows = [torch.ones(2, 3, 5, 4, requires_grad=True) for _ in range(3)]
+
+    def attend(i):
+        torch.nn.functional.scaled_dot_product_attention(*rows).sum().backward()
+
+    assert multiplications(Contender("", bare(attend, 1))) == 7 * 2 * (2 * 3 * 5 * 5 * 4)
 
 
 def test_texts_are_as_long_as_they_are_drawn():
