@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_multitask.benchmarks import everything, floor, gradients, pals, prediction, regularizers, training
+from hf_multitask.benchmarks import data, everything, floor, gradients, pals, prediction, regularizers, training
 from hf_multitask.benchmarks.products import bare
 from hf_multitask.benchmarks.texts import text_rows, tokenizer
 from hf_multitask.benchmarks.turns import Contender, multiplications
@@ -24,6 +24,15 @@ def test_every_contender_of_a_whole_suite_runs(suite):
     for contender in suite.contenders(TINY):
         contender.step(0)
         contender.step(1)
+
+
+def test_data_is_prepared_in_this_process_and_a_new_one(monkeypatch):
+    monkeypatch.setattr(data, "ROWS", 50)
+    monkeypatch.setattr(data, "PAIRS", 2_000)
+    for contender in data.contenders(TINY):
+        contender.step(0)
+        grown = contender.notes["RSS MB of 2,000"]
+        assert grown == "" or float(grown) > 1
 
 
 def test_bare_products_are_those_of_the_step():
