@@ -349,7 +349,7 @@ class EvaluateRecipe:
             raise ValueError("data.stream is for train.py: here every row is answered.")
 
 
-Suite = Literal["data", "everything", "floor", "gradients", "pals", "prediction", "regularizers", "training"]
+Suite = Literal["data", "everything", "floor", "gradients", "growth", "pals", "prediction", "regularizers", "training"]
 
 
 @dataclass

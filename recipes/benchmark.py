@@ -13,7 +13,7 @@ import datasets
 import torch
 import transformers
 
-from hf_multitask.benchmarks import data, everything, floor, gradients, pals, prediction, regularizers, training
+from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
 from hf_multitask.benchmarks.profiles import where_time_goes
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import in_turns
@@ -26,6 +26,7 @@ SUITES = {
     "everything": everything.contenders,
     "floor": floor.contenders,
     "gradients": gradients.contenders,
+    "growth": growth.contenders,
     "pals": pals.contenders,
     "prediction": prediction.contenders,
     "regularizers": regularizers.contenders,
@@ -50,6 +51,8 @@ def main(argv):
         lines[suite] = in_turns(SUITES[suite](workload), rounds=recipe.rounds, budget=recipe.budget)
         tables.append(f"{suite}: {about}, {lines[suite][0].rounds} rounds\n\n{markdown(lines[suite])}")
         print(f"\n{tables[-1]}")
+    if "growth" in lines:
+        growth.draw(lines["growth"], folder)
     found = {suite: [asdict(line) for line in measured] for suite, measured in lines.items()}
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     kept = {"recipe": asdict(recipe), "machine": machine, "versions": versions, "suites": found}

@@ -21,6 +21,7 @@ from ..data.sources import Course
 from ..models.configuration_minbert import MinBertConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..schedules import RoundRobin
+from .memory import resident
 from .texts import text_rows, tokenizer
 from .training import tokenized
 from .turns import Contender
@@ -133,10 +134,3 @@ def growth(workload: Workload, prepare: Callable[[Workload, Path], None], folder
     before = resident("VmRSS")
     prepare(workload, folder)
     return (resident("VmHWM") - before) / 1e6
-
-
-def resident(which: str) -> float:
-    """Bytes of this process in memory: now (VmRSS), or at most until now (VmHWM)."""
-    # Not getrusage, whose maximum a process inherits from the one that started it.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{which}:"))

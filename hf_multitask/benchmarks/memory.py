@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-__all__ = ["held_bytes", "peak_bytes"]
+__all__ = ["held_bytes", "peak_bytes", "resident"]
 
 ENDS = (type, ModuleType, BuiltinFunctionType, str, bytes, int, float)
 
@@ -54,6 +55,13 @@ def held_bytes(step: Callable[..., object]) -> float:
         found = [one.__closure__, one.__defaults__] if isinstance(one, FunctionType) else gc.get_referents(one)
         waiting += [each for each in found if each is not None]
     return float(sum(sizes.values()))
+
+
+def resident(which: str) -> float:
+    """Bytes of this process in memory: now (VmRSS), or at most until now (VmHWM)."""
+    # Not getrusage, whose maximum a process inherits from the one that started it.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{which}:"))
 
 
 @contextmanager

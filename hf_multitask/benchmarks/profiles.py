@@ -15,10 +15,10 @@ __all__ = ["where_time_goes"]
 
 # The first part whose words an operation's name holds; in this order, since names hold several.
 PARTS = {
+    "layer norm": ("layer_norm",),
     "attention": ("scaled_dot_product", "softmax", "bmm"),
     "optimizer": ("adam",),
     "clipping": ("norm_", "linalg_vector_norm", "_foreach_", "clip"),
-    "layer norm": ("layer_norm",),
     "activation": ("gelu", "tanh", "relu"),
     "dropout": ("dropout", "bernoulli"),
     "products forward": ("addmm", "aten::linear"),

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from hf_multitask.benchmarks import data, everything, floor, gradients, pals, prediction, regularizers, training
+from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
 from hf_multitask.benchmarks.products import bare
 from hf_multitask.benchmarks.texts import text_rows, tokenizer
-from hf_multitask.benchmarks.turns import Contender, multiplications
+from hf_multitask.benchmarks.turns import Contender, in_turns, multiplications
 from hf_multitask.benchmarks.workload import Workload
 from hf_multitask.tuners.pal import PalConfig
 
@@ -26,13 +26,33 @@ def test_every_contender_of_a_whole_suite_runs(suite):
         contender.step(1)
 
 
-def test_data_is_prepared_in_this_process_and_a_new_one(monkeypatch):
+def test_data_is_prepared_by_every_contender(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "ROWS", 50)
-    monkeypatch.setattr(data, "PAIRS", 2_000)
+    monkeypatch.setattr(data, "grown", lambda workload, count, prepare: count)
     for contender in data.contenders(TINY):
         contender.step(0)
-        grown = contender.notes["RSS MB of 2,000"]
-        assert grown == "" or float(grown) > 1
+    data.write(TINY, tmp_path, 20)
+    assert data.load(tmp_path).num_rows == 20
+    assert data.growth(TINY, data.ours, tmp_path) >= 0
+
+
+def test_what_grows_is_drawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(growth, "LENGTHS", (8, 16))
+    monkeypatch.setattr(growth, "BATCHES", (2, 4))
+    monkeypatch.setattr(growth, "NUMBERS", (1, 2))
+    monkeypatch.setattr(growth, "PROCESSES", (2,))
+    lines = in_turns(growth.contenders(TINY), rounds=2)
+    work = {line.name: line.arithmetic for line in lines}
+    assert work["batch 4"] == pytest.approx(2, rel=0.01)
+    assert work["length 16"] > 2
+    assert work["tasks 2"] == pytest.approx(1, rel=0.01)
+    assert work["members 2"] == pytest.approx(2, rel=0.01)
+    assert work["processes 2"] is None
+    pictures = growth.draw(lines, tmp_path)
+    assert [file.name for file in pictures] == [
+        f"growth_{k}.png" for k in ("length", "batch", "tasks", "members", "processes")
+    ]
+    assert all(file.stat().st_size > 1000 for file in pictures)
 
 
 def test_bare_products_are_those_of_the_step():
