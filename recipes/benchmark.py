@@ -57,7 +57,7 @@ def main(argv):
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     kept = {"recipe": asdict(recipe), "machine": machine, "versions": versions, "suites": found}
     (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
-    (folder / "benchmark.md").write_text("\n".join(tables))
+    (folder / "benchmark.md").write_text("\n\n".join(tables) + "\n")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,18 @@ def in_turns(contenders: Sequence[Contender], *, rounds: int, budget: float = fl
     # Two steps untimed, which also warm up.
     work = {c.name: multiplications(c) for c in contenders}
     peaks = {c.name: peak_bytes(partial(c.step, 0)) for c in contenders}
+    # What lies there for good is not looked through again: trainers collect garbage whenever they begin.
+    gc.collect()
+    gc.freeze()
+    try:
+        times = timed(contenders, rounds=rounds, budget=budget)
+    finally:
+        gc.unfreeze()
+    return [line_of(c, c.against or contenders[0].name, times, work, peaks[c.name]) for c in contenders]
+
+
+def timed(contenders: Sequence[Contender], *, rounds: int, budget: float) -> dict[str, list[float]]:
+    """The seconds that each took in each round."""
     times: dict[str, list[float]] = {c.name: [] for c in contenders}
     start = time.perf_counter()
     for i in range(rounds):
@@ -74,7 +86,7 @@ def in_turns(contenders: Sequence[Contender], *, rounds: int, budget: float = fl
         shift = i % len(contenders)
         for contender in [*contenders[shift:], *contenders[:shift]]:
             times[contender.name].append(seconds(contender, i))
-    return [line_of(c, c.against or contenders[0].name, times, work, peaks[c.name]) for c in contenders]
+    return times
 
 
 def line_of(contender: Contender, other: str, times: dict[str, list[float]], work: dict[str, int], peak: float) -> Line:
