@@ -29,6 +29,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.9"],
     "onnx": ONNX,
     "space": SPACE,
+    "bench": ["smart-pytorch>=0.0.4,<0.1", "matplotlib>=3.9"],
 }
 
 setup(

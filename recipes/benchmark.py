@@ -9,35 +9,55 @@ from pathlib import Path
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
+import datasets
 import torch
+import transformers
 
-from hf_multitask.benchmarks import gradients, pals, regularizers
+from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
+from hf_multitask.benchmarks.profiles import where_time_goes
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import in_turns
 from hf_multitask.benchmarks.workload import Workload
 from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections import BenchmarkRecipe
 
-SUITES = {"gradients": gradients.contenders, "pals": pals.contenders, "regularizers": regularizers.contenders}
+SUITES = {
+    "data": data.contenders,
+    "everything": everything.contenders,
+    "floor": floor.contenders,
+    "gradients": gradients.contenders,
+    "growth": growth.contenders,
+    "pals": pals.contenders,
+    "prediction": prediction.contenders,
+    "regularizers": regularizers.contenders,
+    "training": training.contenders,
+}
 
 
 def main(argv):
     recipe = read_recipe(BenchmarkRecipe, argv)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
     workload = Workload(recipe.layers, recipe.width, recipe.rows, bf16=recipe.bf16, seed=recipe.seed)
     machine = f"{torch.get_num_threads()} threads" if workload.device == "cpu" else torch.cuda.get_device_name()
-    about = f"{workload.name}, {recipe.rows} rows of each of three tasks a step, {machine}, {recipe.rounds} rounds"
+    about = f"{workload.name}, {recipe.rows} rows of each of three tasks a step, {machine}"
     folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     tables, lines = [], {}
-    for suite in recipe.suites:
-        lines[suite] = in_turns(SUITES[suite](workload), rounds=recipe.rounds)
-        tables.append(f"{suite}: {about}\n\n{markdown(lines[suite])}")
+    if recipe.profile:
+        tables.append(f"where a step's time goes: {about}\n\n{where_time_goes(workload.training(workload.model()))}")
         print(f"\n{tables[-1]}")
+    for suite in recipe.suites:
+        lines[suite] = in_turns(SUITES[suite](workload), rounds=recipe.rounds, budget=recipe.budget)
+        tables.append(f"{suite}: {about}, {lines[suite][0].rounds} rounds\n\n{markdown(lines[suite])}")
+        print(f"\n{tables[-1]}")
+    if "growth" in lines:
+        growth.draw(lines["growth"], folder)
     found = {suite: [asdict(line) for line in measured] for suite, measured in lines.items()}
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     kept = {"recipe": asdict(recipe), "machine": machine, "versions": versions, "suites": found}
     (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
-    (folder / "benchmark.md").write_text("\n".join(tables))
+    (folder / "benchmark.md").write_text("\n\n".join(tables) + "\n")
 
 
 if __name__ == "__main__":

@@ -288,9 +288,10 @@ def test_train_with_regularizers_leaves_the_teacher_too(tiny, tmp_path):
 
 
 def test_the_benchmark_prints_and_keeps_its_table(tmp_path):
-    words = ["--layers", 1, "--width", 24, "--rows", 2, "--rounds", 2, "--output_dir", tmp_path]
+    words = ["--layers", 1, "--width", 24, "--rows", 2, "--rounds", 2, "--profile", "--output_dir", tmp_path]
     code, out, err = call(BENCHMARK, *words)
     assert code == 0, err
+    assert "| products backward" in out
     kept = json.loads((tmp_path / "benchmark.json").read_text())
     names = [line["name"] for line in kept["suites"]["pals"]]
     assert "PALs" in names

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models.modeling_multitask import MultitaskModel
 from ..models.replay import Replay
 from ..penalties import Penalties
 from ..regularizers import Bregman, Regularizer, Smart
@@ -40,8 +41,10 @@ def contenders(workload: Workload) -> list[Contender]:
     return steps
 
 
-def regularized(workload: Workload, *regularizers: Regularizer) -> Callable[[int], None]:
-    model = workload.model()
+def regularized(
+    workload: Workload, *regularizers: Regularizer, model: MultitaskModel | None = None
+) -> Callable[[int], None]:
+    model = workload.model() if model is None else model
     penalties = Penalties(regularizers, model, tasks=list(model.tasks), accelerator=Accelerator(cpu=True), seed=0)
     for follower in penalties.followers:
         follower.begin(model)

@@ -1,6 +1,6 @@
 """What is measured on: a model of a given shape, batches of real lengths, and a whole training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = ["Workload"]
 
 # The mean and the spread of log(tokens) of the course's training rows, pairs in one sequence, cased as BERT uncased.
 LENGTHS = {"sst": (3.10, 0.51), "qqp": (3.35, 0.36), "sts": (3.25, 0.43)}
+LONGEST = 128
 EPOCH = 128
 """Batches that the measured ones are taken from: the more rows there are, the nearer are a batch's lengths."""
 
@@ -48,18 +49,22 @@ class Workload:
     def name(self) -> str:
         return f"{self.layers}x{self.width}, {'bfloat16' if self.bf16 else 'float32'}"
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The trunk's, as fields of `BertConfig`."""
+        return {
+            "vocab_size": self.vocabulary,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": 12,
+            "intermediate_size": 4 * self.width,
+        }
+
     def model(self, **options: Any) -> MultitaskModel:
         """A new model, the same at each call; `options` are fields of `MultitaskConfig`."""
         torch.manual_seed(self.seed)
-        trunk = MinBertConfig(
-            vocab_size=self.vocabulary,
-            hidden_size=self.width,
-            num_hidden_layers=self.layers,
-            num_attention_heads=12,
-            intermediate_size=4 * self.width,
-        )
         tasks = {name: task.describe() for name, task in TASKS.items()}
-        model = MultitaskModel(MultitaskConfig(trunk=trunk, tasks=tasks, **options))
+        model = MultitaskModel(MultitaskConfig(trunk=MinBertConfig(**self.shape), tasks=tasks, **options))
         return model.to(torch.device(self.device)).train()  # type: ignore[arg-type]
 
     @cached_property
@@ -68,7 +73,7 @@ class Workload:
         draw = np.random.default_rng(self.seed)
         tasks, dealt = {}, {}
         for name, (mean, spread) in LENGTHS.items():
-            lengths = np.clip(draw.lognormal(mean, spread, self.rows * EPOCH), 5, 128).astype(int)
+            lengths = np.clip(draw.lognormal(mean, spread, self.rows * EPOCH), 5, LONGEST).astype(int)
             ids = [draw.integers(1000, self.vocabulary, length).astype(np.int32) for length in lengths]
             labels = draw.integers(0, 2, len(lengths)).astype(np.float32 if name == "sts" else np.int64)
             tasks[name] = EncodedTask(Dataset.from_dict({"ids_0": ids, "label": labels}))
@@ -88,9 +93,14 @@ class Workload:
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16)
 
     def training(
-        self, model: MultitaskModel, backward: Callable[[Mapping[str, Any]], None] | None = None
+        self,
+        model: MultitaskModel,
+        backward: Callable[[Mapping[str, Any]], None] | None = None,
+        *,
+        batches: Sequence[Mapping[str, Any]] | None = None,
     ) -> Callable[[int], None]:
         """A whole step: the loss forward and back, clipping, and AdamW; `backward` may stand for the first two."""
+        given = self.steps if batches is None else batches
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
 
@@ -100,7 +110,7 @@ class Workload:
             loss.backward()
 
         def step(i: int) -> None:
-            (backward or plain)(self.steps[i % self.batches])
+            (backward or plain)(given[i % len(given)])
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()

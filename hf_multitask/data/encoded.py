@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.encoding import Encoded, encode, flatten
+from .cache import cache_file
 from .sampler import Share
 
 __all__ = ["Collator", "EncodedTask", "StepDataset", "TaskRows", "encode_block", "encode_task", "split_by_task"]
@@ -21,9 +22,21 @@ IDS = datasets.List(datasets.Value("int32"))
 def encode_task(
     rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
 ) -> datasets.Dataset:
-    """Token ids of one task's rows: columns `ids_0` and, for pairs encoded apart, `ids_1`; likewise `segments_0`."""
+    """Token ids of one task's rows: columns `ids_0` and, for pairs encoded apart, `ids_1`; likewise `segments_0`.
+
+    Those of many rows are kept in datasets' cache, and read from there if nothing that decides them has changed.
+    """
     encoded, features = encoding(task, config, tokenizer, label=rows.features["label"])
-    return rows.map(encoded, batched=True, remove_columns=rows.column_names, features=features, desc=f"Encoding {task}")
+    kept = cache_file(rows, task, config, tokenizer)
+    return rows.map(
+        encoded,
+        batched=True,
+        remove_columns=rows.column_names,
+        features=features,
+        cache_file_name=kept and str(kept),
+        new_fingerprint=kept and kept.stem,
+        desc=f"Encoding {task}",
+    )
 
 
 def encode_block(

@@ -18,7 +18,7 @@ def product(size, calls):
 def test_contenders_take_turns_and_are_compared():
     calls = []
     pair = [Contender("small", product(10, calls)), Contender("large", product(20, calls), goal=0.0, notes={"n": 20})]
-    small, large = in_turns(pair, rounds=4, warmup=1)
+    small, large = in_turns(pair, rounds=4)
     assert calls[-8:] == [10, 20, 20, 10, 10, 20, 20, 10]
     assert (small.ratio, small.low, small.high) == (1.0, 1.0, 1.0)
     assert large.low <= large.ratio <= large.high
@@ -32,3 +32,14 @@ def test_the_table_marks_what_is_above_its_goal():
     assert "above 0.00" in markdown(lines)
     lines[1].goal = 1e9
     assert "above" not in markdown(lines)
+
+
+def test_no_rounds_begin_after_the_budget():
+    calls = []
+    assert in_turns([Contender("one", product(5, calls))], rounds=9, budget=0)[0].rounds == 3
+
+
+def test_a_ratio_may_have_to_be_large():
+    calls = []
+    lines = in_turns([Contender("one", product(5, calls)), Contender("two", product(5, calls), at_least=1e9)], rounds=2)
+    assert "below 1000000000.00" in markdown(lines)

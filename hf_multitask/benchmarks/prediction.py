@@ -1,0 +1,65 @@
+"""Answers to raw pairs of texts, beside the ways that people get them today."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import pipeline
+
+from ..models.modeling_ensemble import EnsembleModel
+from ..models.modeling_multitask import MultitaskModel
+from ..soups import soup
+from .texts import text_rows, tokenizer
+from .training import bert
+from .turns import Contender
+from .workload import Workload
+
+__all__ = ["contenders"]
+
+TASK = "qqp"
+
+
+def contenders(workload: Workload) -> list[Contender]:
+    """Each turn answers the same pairs, in batches of `workload.rows`."""
+    count, size = workload.rows * workload.batches, workload.rows
+    rows = text_rows(workload, TASK, count)
+    first, second = rows["first"][:], rows["second"][:]
+    pairs = list(zip(first, second, strict=True))
+    members = [member(workload) for _ in range(9)]
+    scorer = members[0].to_cross_encoder(TASK)
+    classify = pipeline(
+        "text-classification",
+        model=bert(workload, TASK).eval(),
+        tokenizer=tokenizer(workload),
+        device=torch.device(workload.device),
+    )
+    asked = [{"text": one, "text_pair": other} for one, other in pairs]
+
+    def predict(model: Any) -> Callable[[int], None]:
+        return lambda i: model.predict(TASK, first, second, batch_size=size)
+
+    calls: dict[str, tuple[Callable[[int], object], float | None]] = {
+        "ours": (predict(members[0]), None),
+        "transformers.pipeline": (lambda i: classify(asked, batch_size=size), 1.5),
+        "CrossEncoder.predict": (lambda i: scorer.predict(pairs, batch_size=size, show_progress_bar=False), 1.3),
+        "ours, a soup of 3": (predict(soup(members[:3])), None),
+        "ours, 3 members": (predict(EnsembleModel.from_members(members[:3])), None),
+        "ours, 9 members": (predict(EnsembleModel.from_members(members)), None),
+    }
+    return [
+        Contender(name, in_precision(workload, call), at_least=goal, rows=count) for name, (call, goal) in calls.items()
+    ]
+
+
+def member(workload: Workload) -> MultitaskModel:
+    model = workload.model().eval()
+    model.tokenizer = tokenizer(workload)
+    return model
+
+
+def in_precision(workload: Workload, call: Callable[[int], object]) -> Callable[[int], None]:
+    def step(i: int) -> None:
+        with workload.autocast():
+            call(i)
+
+    return step
