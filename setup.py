@@ -16,6 +16,7 @@ EXTRAS = {
         *SPACE,
         "selenium>=4.51",
         "pytest>=8",
+        "pytest-xdist>=3",
         "ruff>=0.12",
         "mypy>=1.15",
         "types-PyYAML>=6",
