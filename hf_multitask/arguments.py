@@ -1,17 +1,43 @@
 """Settings of `MultitaskTrainer`."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-__all__ = ["MultitaskTrainingArguments"]
+__all__ = ["MultitaskTrainingArguments", "settled"]
+
+logger = logging.getLogger(__name__)
 
 LOSSES = ("sum", "mean")
 
 
 def no_accelerator() -> bool:
     return not torch.accelerator.is_available()
+
+
+def settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a trainer, in which `bf16: auto` is true where the device computes in bfloat16 itself.
+
+    >>> settled({"bf16": False, "max_steps": 3})
+    {'bf16': False, 'max_steps': 3}
+    """
+    return {**options, "bf16": computes_bf16()} if options.get("bf16") == "auto" else dict(options)
+
+
+@cache
+def computes_bf16() -> bool:
+    if torch.accelerator.is_available():
+        found = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Others do it by way of float32, which takes longer than to compute in that.
+        found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    logger.warning("bf16 is auto: this machine %s in bfloat16.", "computes" if found else "does not compute")
+    return found
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from datasets import Dataset
 
+from .arguments import settled
 from .models.configuration_minbert import MinBertConfig
 from .models.construct import unknown
 from .pretraining.stages import STAGES, SimCSE, Stage, build_stage
@@ -26,7 +27,10 @@ TrainingOptions = Annotated[
     dict[str, Any],
     OptionsOf(
         PretrainingArguments,
-        {name: kind for name, kind in get_type_hints(PretrainingArguments).items() if name not in DECIDED},
+        {
+            **{name: kind for name, kind in get_type_hints(PretrainingArguments).items() if name not in DECIDED},
+            "bf16": bool | Literal["auto"],
+        },
         elsewhere={**{name: name for name in ("output_dir", "seed")}, "resume_from_checkpoint": "resume"},
         usual=(
             "num_train_epochs",
@@ -192,7 +196,7 @@ class PretrainRecipe(RunRecipe):
 
     def arguments(self) -> PretrainingArguments:
         """The trainer's settings; what they say against each other is a fault of the recipe."""
-        options = {**self.training, "metric_for_best_model": self.chooses}
+        options = {**settled(self.training), "metric_for_best_model": self.chooses}
         try:
             return PretrainingArguments(output_dir=self.output_dir, seed=self.seed, **options)
         except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from transformers import BertConfig
 
 from .aggregators import AGGREGATORS, build_aggregator
-from .arguments import MultitaskTrainingArguments
+from .arguments import MultitaskTrainingArguments, settled
 from .data.demo import Demo
 from .data.sources import Course, Files, Hub, Published
 from .evaluator import fitting
@@ -66,7 +66,7 @@ TrainingOptions = Annotated[
     dict[str, Any],
     OptionsOf(
         MultitaskTrainingArguments,
-        get_type_hints(MultitaskTrainingArguments),
+        {**get_type_hints(MultitaskTrainingArguments), "bf16": bool | Literal["auto"]},
         elsewhere={
             **{name: name for name in ("output_dir", "seed", "loss", "early_stopping", "halve_on_rising_loss")},
             "resume_from_checkpoint": "resume",
@@ -331,7 +331,7 @@ class TrainRecipe(RunRecipe):
                 loss=self.loss,
                 early_stopping=self.early_stopping,
                 halve_on_rising_loss=self.halve_on_rising_loss,
-                **self.training,
+                **settled(self.training),
             )
         except ValueError as error:
             raise RecipeError([f"training: {error}"]) from error

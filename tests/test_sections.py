@@ -2,11 +2,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from hf_multitask.aggregators import AGGREGATORS, PCGrad, build_aggregator
-from hf_multitask.arguments import MultitaskTrainingArguments
+from hf_multitask.arguments import MultitaskTrainingArguments, computes_bf16
 from hf_multitask.models.heads import HEADS
 from hf_multitask.models.objectives import OBJECTIVES
+from hf_multitask.pretrain_sections import PretrainRecipe
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
 from hf_multitask.regularizers import Bregman, Smart
 from hf_multitask.schedules import SCHEDULES, build_schedule
@@ -184,6 +186,19 @@ def test_the_trainer_gets_what_the_recipe_says(tmp_path):
     assert isinstance(arguments, MultitaskTrainingArguments)
     assert (arguments.output_dir, arguments.seed, arguments.loss) == (str(tmp_path), 7, "mean")
     assert (arguments.early_stopping, arguments.learning_rate, arguments.num_train_epochs) == (2, 2e-5, 1.0)
+
+
+@pytest.mark.parametrize("kind", [TrainRecipe, PretrainRecipe])
+@pytest.mark.parametrize("computes", [True, False])
+def test_auto_is_bfloat16_where_the_machine_computes_in_it(kind, computes, monkeypatch, caplog):
+    computes_bf16.cache_clear()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    recipe = read_recipe(kind, ["--training.bf16", "auto"])
+    assert recipe.arguments().bf16 is computes
+    assert f"this machine {'computes' if computes else 'does not compute'} in bfloat16" in caplog.text
+    computes_bf16.cache_clear()
 
 
 def test_what_the_trainer_refuses_is_a_fault_of_the_recipe():
