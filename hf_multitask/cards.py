@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 
 from .models.objectives import build_objective
 from .recipe import yaml_text
 from .report import Report
 
-__all__ = ["card"]
+__all__ = ["card", "on_hub"]
 
 HERE = Path(__file__).parent
 EXAMPLES = ("The soup was superb, but the service was slow.", "The soup was great, and the waiter took ages.")
@@ -91,8 +93,8 @@ def model(folder: Path, recipe: dict[str, Any] | None) -> dict[str, Any]:
 def adapter(folder: Path, base: str | None) -> dict[str, Any]:
     """What a card says of one adapter."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    named = base or config.get("base_model_name_or_path")
-    if named is None or Path(named).exists():
+    named = base or on_hub(config.get("base_model_name_or_path"))
+    if named is None:
         raise ValueError(
             f"{folder} is an adapter, of no use without its base. Name the published model: --base user/name."
         )
@@ -119,6 +121,21 @@ def tag(tasks: dict[str, dict[str, str]]) -> str:
     return "sentence-similarity" if numbers else "text-classification"
 
 
+def on_hub(name: str | None) -> str | None:
+    """A base's name if it is one of the Hub's, and no place on this machine.
+
+    >>> on_hub("me/model"), on_hub("/home/me/model")
+    ('me/model', None)
+    """
+    if not name or Path(name).exists():
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
+
+
 def source(recipe: dict[str, Any] | None) -> str | None:
     """The class of the source that a recipe's rows came from."""
     return recipe["data"]["source"]["class"] if recipe and "data" in recipe else None
@@ -126,7 +143,9 @@ def source(recipe: dict[str, Any] | None) -> str | None:
 
 def published(recipe: dict[str, Any] | None, name: str) -> bool:
     """Whether a task's rows were those of the dataset that it is named after."""
-    return name in SETS and source(recipe) in ("Course", "Published")
+    tasks = (recipe or {}).get("tasks") or ()
+    own = next((task.get("data") for task in tasks if isinstance(task, dict) and task.get("name") == name), None)
+    return name in SETS and (own["class"] if own else source(recipe)) in ("Course", "Published")
 
 
 def datasets(names: Iterable[str], recipe: dict[str, Any] | None) -> list[str] | None:

@@ -1,6 +1,6 @@
 """Publishing on the Hub: everything in one commit, or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
@@ -52,7 +52,9 @@ def publish(
         api.create_repo(repo, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
-        stale = [path for path in api.list_repo_files(repo, revision=revision) if ours(path) and path not in files]
+        there = api.list_repo_files(repo, revision=revision)
+        check_kind(repo, there, files)
+        stale = [path for path in there if ours(path) and path not in files]
         return send(api, repo, files, stale, revision=revision, commit_message=commit_message)
 
 
@@ -92,6 +94,14 @@ def check_repo(repo: str) -> None:
         raise ValueError(
             f"A repo is named user/name, of letters, digits, '-', '_' and '.', without '..' or '--'. Got {repo!r}."
         ) from error
+
+
+def check_kind(repo: str, there: Iterable[str], files: Files) -> None:
+    """Raise where a model would take the place of an adapter, or the other way round."""
+    kinds = [{"adapter_config.json": "an adapter", "config.json": "a model"}.get(name) for name in there]
+    new = "an adapter" if "adapter_config.json" in files else "a model"
+    if others := {kind for kind in kinds if kind} - {new}:
+        raise ValueError(f"{repo} holds {others.pop()}, and this is {new}. Publish it in a repo of its own.")
 
 
 @contextmanager

@@ -4,11 +4,13 @@ import gc
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
@@ -16,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["Stopped", "begin", "end", "stoppable"]
+__all__ = ["Job", "Stopped", "begin", "end", "stoppable"]
 
 PRELOAD = ("assembly", "trainer", "pretrain_sections", "pretraining.trainer", "ensembles", "tune_sections", "showing")
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""
@@ -29,8 +31,21 @@ class Stopped(BaseException):
     """This process was told to end by SIGTERM."""
 
 
-def begin(scripts: Sequence[tuple[Path, Sequence[str]]], log: Path, *, threads: int) -> Any:
-    """Start scripts with their words, one after the other, in one process; the process.
+@dataclass(frozen=True)
+class Job:
+    """A script, its words, and the file that it makes last; where that is there, nothing is left to do.
+
+    `anew`: what is in the file's folder is taken away first, and not gone on from.
+    """
+
+    script: Path
+    words: Sequence[str]
+    makes: Path
+    anew: bool = False
+
+
+def begin(scripts: Sequence[Job], log: Path, *, threads: int) -> Any:
+    """Start scripts, one after the other, in one process; the process.
 
     It ends with the first script that fails. What they print goes to `log`. Beside it lies a lock, so that nobody else
     does the same, and it ends by itself when this process is killed.
@@ -38,13 +53,12 @@ def begin(scripts: Sequence[tuple[Path, Sequence[str]]], log: Path, *, threads: 
     context = multiprocessing.get_context("forkserver")
     package = __name__.rpartition(".")[0]
     context.set_forkserver_preload([f"{package}.{name}" for name in PRELOAD])
-    words = [(str(script), [str(word) for word in each]) for script, each in scripts]
-    process = context.Process(target=play, args=(words, str(log), threads))
+    process = context.Process(target=play, args=(list(scripts), log, threads))
     process.start()
     return process
 
 
-def play(scripts: Sequence[tuple[str, Sequence[str]]], log: str, threads: int) -> None:
+def play(scripts: Sequence[Job], log: Path, threads: int) -> None:
     """What happens in the process of its own."""
     threading.Thread(target=follow, daemon=True).start()
     # What was imported stays: looking through it for garbage would take longer than a small run.
@@ -55,10 +69,15 @@ def play(scripts: Sequence[tuple[str, Sequence[str]]], log: str, threads: int) -
     with FileLock(f"{log}.lock"), open(log, "w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-        for script, words in scripts:
-            sys.argv = [script, *words]
+        for job in scripts:
+            # Whoever held the lock before may have done it.
+            if job.makes.is_file():
+                continue
+            if job.anew and job.makes.parent.is_dir():
+                shutil.rmtree(job.makes.parent)
+            sys.argv = [str(job.script), *job.words]
             try:
-                runpy.run_path(script, run_name="__main__")
+                runpy.run_path(str(job.script), run_name="__main__")
             except SystemExit as ended:
                 if ended.code:
                     raise

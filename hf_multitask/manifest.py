@@ -2,10 +2,10 @@
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .cards import card
+from .cards import card, on_hub
 from .models.construct import unknown
 from .models.members import check_inside, check_weights, digest
 from .recipe import read_yaml, yaml_text
@@ -26,7 +26,15 @@ ENDINGS = (".json", ".safetensors", ".txt")
 BESIDE = ("*.png", "onnx/*.onnx", "onnx/*.data")
 """What else is published as it is. The report and the recipe are without the places on this machine."""
 
-ENDS = (".safetensors", ".bin", ".pt", ".pkl", ".py", ".onnx", ".data")
+WRITTEN = (
+    "model*.safetensors",
+    "*.safetensors.index.json",
+    "adapter_*",
+    "pytorch_model*.bin",
+    "report.*",
+    "recipe.yaml",
+)
+"""What publishing puts beside the code at the top of a repo, and weights that would be read in place of them."""
 
 
 def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files:
@@ -59,7 +67,9 @@ def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files
 
 def ours(path: str) -> bool:
     """Whether a file of a repo is one of those that publishing puts there, and takes away when it is outdated."""
-    return path.endswith(ENDS) or path.startswith(("adapters/", "members/", "onnx/"))
+    if "/" in path:
+        return path.startswith(("adapters/", "members/", "onnx/"))
+    return path in code(pals=True) or any(PurePosixPath(path).match(pattern) for pattern in WRITTEN)
 
 
 def kind_of(folder: Path) -> str:
@@ -106,8 +116,7 @@ def text_of(file: Path | bytes) -> str:
 def based(path: Path, base: str | None) -> bytes:
     """An adapter's configuration, which names a base on the Hub or none."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    named = base or config.get("base_model_name_or_path")
-    config["base_model_name_or_path"] = None if named and Path(named).exists() else named
+    config["base_model_name_or_path"] = base or on_hub(config.get("base_model_name_or_path"))
     return written(config)
 
 
@@ -121,7 +130,8 @@ def without_places(value: Any) -> Any:
         return {key: without_places(part) for key, part in value.items()}
     if isinstance(value, list):
         return [without_places(part) for part in value]
-    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+    placed = isinstance(value, str) and (os.path.isabs(value) or value.startswith(("~", "..", "file:")))
+    return Path(value).name if placed else value
 
 
 def written(content: Any) -> bytes:

@@ -86,11 +86,24 @@ def export_onnx(model: PreTrainedModel, folder: str | Path) -> Path:
             external_data=False,
             verbose=False,
         )
+    forget_traces(path)
     if model.config.adapters:
         model.trunk.set_adapter(tasks)
         model.choose_trained()
     check(model, path)
     return path
+
+
+def forget_traces(path: Path) -> None:
+    """Take out of a graph where the code lay that it was traced from: places on this machine."""
+    graph = library("onnx", "load")(str(path))
+    parts = [graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output]
+    parts += [*graph.functions, *(part for function in graph.functions for part in function.node)]
+    parts += [part for function in graph.functions for part in function.value_info]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    library("onnx", "save")(graph, str(path))
 
 
 def check(model: MultitaskModel, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -12,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .jobs import begin, end, stoppable
+from .jobs import Job, begin, end, stoppable
 from .report import Report, aligned
 
 __all__ = ["Run", "execute", "results", "table"]
@@ -60,15 +59,13 @@ class Run:
 
     def start(self, threads: int) -> Any:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
-        kind = self.script.stem
-        scripts: list[tuple[Path, Sequence[str]]] = []
-        if not (self.folder / "report.json").is_file():
-            if not WORDS.get(kind, WORDS["train"]) and self.folder.is_dir():
-                # A search that lost a trial would go on otherwise than one that did not.
-                shutil.rmtree(self.folder)
-            scripts.append((self.script, ["--config", str(self.recipe), *WORDS.get(kind, WORDS["train"])]))
+        words = WORDS.get(self.script.stem, WORDS["train"])
+        # A search that lost a trial would go on otherwise than one that did not: what cannot resume begins anew.
+        scripts = [
+            Job(self.script, ["--config", str(self.recipe), *words], self.folder / "report.json", anew=not words)
+        ]
         if self.after is not None:
-            scripts.append((self.after, ["--folder", str(self.folder)]))
+            scripts.append(Job(self.after, ["--folder", str(self.folder)], self.folder / "report.html"))
         return begin(scripts, self.log, threads=threads)
 
     def fault(self, code: int | None) -> str | None:

@@ -204,8 +204,8 @@ def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
     rest, words = [], list(argv)
     while words:
         word, equals, text = words.pop(0).partition("=")
-        name = word[2:]
-        if name not in SHORT:
+        name = word.removeprefix("--")
+        if word == name or name not in SHORT:
             rest.append(word + equals + text)
             continue
         text = text if equals or not words else words.pop(0)

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import json
 import os
 import re
 import resource
@@ -205,12 +206,43 @@ def test_the_same_again_is_no_new_commit_and_what_is_outdated_goes(hub, folder):
     count = len(hub.repos["me/model"].commits)
     assert publish(folder, "me/model") == address
     assert len(hub.repos["me/model"].commits) == count
-    hub.repos["me/model"].add({**files(hub), "pytorch_model.bin": b"evil", "notes.txt": b"mine"})
+    mine = {"notes.txt": b"mine", "handler.py": b"mine", "tools/convert.bin": b"mine"}
+    hub.repos["me/model"].add({**files(hub), "pytorch_model.bin": b"evil", "members/old/config.json": b"{}", **mine})
     publish(folder, "me/model")
-    assert "pytorch_model.bin" not in files(hub)
-    assert files(hub)["notes.txt"] == b"mine"
+    assert not {"pytorch_model.bin", "members/old/config.json"} & files(hub).keys()
+    assert {name: files(hub)[name] for name in mine} == mine
     publish(folder, "me/model", revision="v1")
     assert hub.repos["me/model"].at("v1")[1].keys() == files(hub).keys()
+
+
+def test_an_adapter_takes_no_models_place(hub, folder, build, tmp_path):
+    publish(folder, "me/model")
+    before = hub.repos["me/model"].at("main")
+    build(0, pals=True).save_pretrained(tmp_path / "pal")
+    with pytest.raises(ValueError, match="me/model holds a model, and this is an adapter"):
+        publish(tmp_path / "pal" / "adapters" / "sst", "me/model", base="me/pal")
+    assert hub.repos["me/model"].at("main") == before
+
+
+@pytest.mark.parametrize("place", ["/home/somebody/gone", "~/gone", "../gone", "C:\\gone"])
+def test_an_adapters_base_on_another_machine_is_not_told(place, hub, build, tmp_path):
+    build(0, pals=True).save_pretrained(tmp_path / "pal")
+    adapter = tmp_path / "pal" / "adapters" / "sst"
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": place}))
+    with pytest.raises(ValueError, match="of no use without its base"):
+        publish(adapter, "me/sst")
+    publish(tmp_path / "pal", "me/pal")
+    assert not [name for name, content in files(hub, "me/pal").items() if b"gone" in content]
+
+
+def test_a_task_with_rows_of_its_own_names_no_dataset(hub, folder):
+    tasks = [{"name": "sst", "data": {"class": "Files", "train": "mine.csv"}}, {"name": "sts", "data": None}]
+    (folder / "recipe.yaml").write_text(yaml_text({"tasks": tasks, "data": {"source": {"class": "Course"}}}))
+    publish(folder, "me/model")
+    card = ModelCard(files(hub)["README.md"].decode())
+    assert card.data.datasets == ["nyu-mll/glue"]
+    assert card.data.eval_results[0].dataset_name == "sst"
 
 
 @pytest.mark.parametrize("step", ["lfs", "commit"])

@@ -1,6 +1,7 @@
 """The model as a graph, beside the model itself."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ def test_the_graph_gives_what_the_model_gives(small, tokenizer, tmp_path, monkey
     model.tokenizer = tokenizer
     model.add_adapters(PalConfig(width=4, heads=2, init_weights=False))
     path = export_onnx(model, tmp_path)
+    assert str(Path(onnx_export.__file__).parent).encode() not in path.read_bytes()
+    assert b"site-packages" not in path.read_bytes()
     texts = [text for pair in zip(FIRST, SECOND, strict=True) for text in pair]
     found = run_onnx(path, read(model, texts))
     torch.testing.assert_close(torch.tensor(found["sst"]), model.predict("sst", texts).scores, atol=1e-5, rtol=0)

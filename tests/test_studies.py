@@ -75,6 +75,15 @@ def test_a_run_begins_when_what_it_needs_is_there(run):
     execute([run("second", 0, "need first-0", "first"), first], jobs=2)
 
 
+def test_two_studies_of_the_same_runs_share_them(run):
+    one = run("one", 0, "wait 1")
+    first, second = one.start(1), one.start(1)
+    for process in (first, second):
+        process.join()
+        assert process.exitcode == 0
+    assert len(calls(one)) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_who_ends_a_study_ends_its_runs(run, number, tmp_path):
     long = run("long", 0, "wait 60")

@@ -6,7 +6,7 @@ import pytest
 from commands import ROOT, call, load
 
 from hf_multitask.recipe import read_recipe
-from hf_multitask.study_sections import ReproduceRecipe
+from hf_multitask.study_sections import ReproduceRecipe, spelled_out
 
 REPRODUCE = load("reproduce")
 CONFIGS = ROOT / "recipes" / "configs"
@@ -93,3 +93,7 @@ def test_a_system_that_is_none():
     code, _, err = call(REPRODUCE, "--system", "bert", "--scale", "demo")
     assert code == 1
     assert "Unknown system 'bert'." in err
+
+
+def test_a_word_that_ends_like_an_option_is_none():
+    assert spelled_out(["--output_dir", "./system", "--only", "myscale"], CONFIGS)[1::2] == ["./system", "myscale"]

@@ -28,6 +28,8 @@ def shared_steps(workload: Workload, processes: int) -> tuple[Callable[[int], No
     for rank in range(processes):
         here, there = context.Pipe()
         context.Process(target=work, args=(own, rank, processes, meeting, there), daemon=True).start()
+        # Else nobody would notice when it dies.
+        there.close()
         ends.append(here)
 
     def step(i: int) -> None:
@@ -46,7 +48,11 @@ def shared_steps(workload: Workload, processes: int) -> tuple[Callable[[int], No
 def work(workload: Workload, rank: int, processes: int, meeting: str, orders: Connection) -> None:
     """Take a step for each number that comes; None asks for the most memory so far."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    backend = "gloo" if workload.device == "cpu" else "nccl"
+    devices = torch.cuda.device_count() if workload.device.startswith("cuda") else 0
+    if devices:
+        torch.cuda.set_device(rank % devices)
+    # NCCL wants a device for each process.
+    backend = "nccl" if devices >= processes else "gloo"
     init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=processes)
     model = workload.model()
     shared = DistributedDataParallel(model)

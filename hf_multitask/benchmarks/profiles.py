@@ -20,7 +20,7 @@ PARTS = {
     "optimizer": ("adam",),
     "clipping": ("norm_", "linalg_vector_norm", "_foreach_", "clip"),
     "activation": ("gelu", "tanh", "relu"),
-    "dropout": ("dropout", "bernoulli"),
+    "dropout": ("dropout", "bernoulli", "random_", "aten::ge"),
     "products forward": ("addmm", "aten::linear"),
     "products backward": ("aten::mm", "aten::matmul", "mkldnn"),
     "padding, unpadding and lookups": ("index", "gather", "scatter", "embedding", "Spread", "Gather"),

@@ -21,6 +21,7 @@ from transformers import (
 
 from ..arguments import MultitaskTrainingArguments
 from ..models.modeling_multitask import MultitaskModel
+from ..schedules import Cycle
 from ..trainer import MultitaskTrainer
 from .texts import text_rows, tokenizer
 from .turns import Contender
@@ -35,6 +36,7 @@ PAIRS = [name for name, task in TASKS.items() if task.pair]
 def contenders(workload: Workload) -> list[Contender]:
     """Each turn trains on the same rows of every task, `workload.batches` batches of each.
 
+    Ours makes an update from a batch of each task; "a task a step", one from each batch, as many as the others.
     CrossEncoders read pairs alone, and are compared on the tasks that have them.
     """
     rows = {name: text_rows(workload, name, workload.rows * workload.batches) for name in TASKS}
@@ -49,12 +51,19 @@ def contenders(workload: Workload) -> list[Contender]:
             at_least=1.5,
             rows=three,
         ),
+        Contender("ours, a task a step", repeated([multitask_trainer(workload, rows, schedule=Cycle())]), rows=three),
         Contender("ours, pairs", repeated([multitask_trainer(workload, pairs)]), "ours, pairs", rows=two),
         Contender(
             "CrossEncoderTrainer, pairs",
             repeated(cross_encoders(workload, pairs)),
             "ours, pairs",
             at_least=1.3,
+            rows=two,
+        ),
+        Contender(
+            "ours, pairs, a task a step",
+            repeated([multitask_trainer(workload, pairs, schedule=Cycle())]),
+            "ours, pairs",
             rows=two,
         ),
     ]
@@ -90,12 +99,15 @@ def settings(workload: Workload) -> dict[str, Any]:
     }
 
 
-def multitask_trainer(workload: Workload, rows: Rows, model: MultitaskModel | None = None) -> MultitaskTrainer:
+def multitask_trainer(
+    workload: Workload, rows: Rows, model: MultitaskModel | None = None, **options: Any
+) -> MultitaskTrainer:
     return MultitaskTrainer(
         model or workload.model(),
         MultitaskTrainingArguments(**settings(workload)),
         train_dataset=rows,
         processing_class=tokenizer(workload),
+        **options,
     )
 
 

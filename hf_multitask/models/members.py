@@ -83,7 +83,9 @@ def check_weights(folder: Path, name: str) -> None:
     for place in adapters:
         check_inside(place, folder)
     for part in [folder, *adapters]:
-        if any(part.glob("*.safetensors")):
+        # PEFT reads an adapter by its name, and a pickle beside any other.
+        wanted = "adapter_model.safetensors" if (part / "adapter_config.json").is_file() else "*.safetensors"
+        if any(part.glob(wanted)):
             continue
         if pickles := sorted(file.name for kind in ("*.bin", "*.pt", "*.pkl") for file in part.glob(kind)):
             raise ValueError(

@@ -20,6 +20,11 @@ def pickled(folder):
     (folder / "model.safetensors").unlink()
 
 
+def pickled_adapter(folder):
+    torch.save({}, folder / "adapters" / "sst" / "adapter_model.bin")
+    (folder / "adapters" / "sst" / "adapter_model.safetensors").rename(folder / "adapters" / "sst" / "x.safetensors")
+
+
 def renamed(folder, **fields):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **fields}))
@@ -48,6 +53,7 @@ def strange_head(folder):
     ("spoil", "complaint"),
     [
         (pickled, "a pickle, which is not read"),
+        (pickled_adapter, "a pickle, which is not read"),
         (linked, "leads out of"),
         (strange_adapter, "Unknown kind 'EVIL'"),
         (strange_task, "a task's name is made of letters"),
