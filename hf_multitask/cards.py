@@ -179,5 +179,6 @@ def size(weights: Sequence[Path]) -> dict[str, float]:
     numbers = 0
     for file in weights:
         with safe_open(file, framework="pt") as held:
-            numbers += sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
+            names = held.keys()
+            numbers += sum(math.prod(held.get_slice(name).get_shape()) for name in names)
     return {"millions": numbers / 1e6, "megabytes": sum(file.stat().st_size for file in weights) / 1e6}

@@ -39,7 +39,7 @@ def code(*, pals: bool) -> dict[str, str]:
         for name, flat in PALS.items():
             files[f"{flat}.py"] = flattened((HERE / "tuners" / "pal" / f"{name}.py").read_text(encoding="utf-8"))
         # Whoever loads adapters makes PEFT know PALs first.
-        files["adapters.py"] += "\nfrom .pal import PalConfig  # noqa: E402, F401\n"
+        files["adapters.py"] += "\nfrom .pal import PalConfig\n"
     return dict(sorted(files.items()))
 
 

@@ -17,7 +17,7 @@ FLOORS = [
     {"ballots", "selection", "soups", "distillation", "arguments", "trainer", "pretraining", "tuning"}
     | {"standing", "run_pages"},
     {"recipe", "help", "sections", "pretrain_sections", "ensemble_sections", "tune_sections", "publish_sections"}
-    | {"report_sections", "run_sections", "study_sections", "shipping"},
+    | {"report_sections", "run_sections", "study_sections", "benchmark_sections", "shipping"},
     {"assembly", "benchmarks", "ensembles", "ensemble_report", "hub", "manifest", "cards"}
     | {"study_tables", "trainers", "rehearsal", "showing", "study_pages"},
 ]

@@ -66,7 +66,7 @@ def uniform(workload: Workload, *, rows: int, length: int, tasks: int = 1) -> An
     names = [f"sst_{number}" for number in range(tasks)]
     described = dict.fromkeys(names, TASKS["sst"].describe())
     trunk = MinBertConfig(**workload.shape)
-    model = MultitaskModel(MultitaskConfig(trunk=trunk, tasks=described)).to(workload.device).train()  # type: ignore[arg-type]
+    model = workload.placed(MultitaskModel(MultitaskConfig(trunk=trunk, tasks=described)))
     draw, each = np.random.default_rng(workload.seed), rows // tasks
     weights = np.full(each, 1 / each, np.float32)
     shares = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.encoded import Collator, EncodedTask
 from ..data.sampler import Share, bucket
@@ -66,7 +66,14 @@ class Workload:
         torch.manual_seed(self.seed)
         tasks = {name: task.describe() for name, task in TASKS.items()}
         model = MultitaskModel(MultitaskConfig(trunk=MinBertConfig(**self.shape), tasks=tasks, **options))
-        return model.to(torch.device(self.device)).train()  # type: ignore[arg-type]
+        return self.placed(model)
+
+    def placed(self, model: MultitaskModel) -> MultitaskModel:
+        """A model on the device, for training."""
+        module: nn.Module = model
+        module.to(self.device)
+        model.train()
+        return model
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
