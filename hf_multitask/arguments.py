@@ -84,6 +84,11 @@ class MultitaskTrainingArguments(TrainingArguments):
         default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy."}
     )
 
+    @property
+    def step_rows(self) -> int:
+        """Rows of each task in a step: of all processes and micro-steps together."""
+        return self.train_batch_size * self.world_size * self.gradient_accumulation_steps
+
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}. Got {self.loss!r}.")

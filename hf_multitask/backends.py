@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
-__all__ = ["backend_of", "prepare", "processes"]
+__all__ = ["backend_of", "check_launch", "prepare", "processes"]
 
 
 def processes() -> PartialState:
@@ -22,13 +22,18 @@ def backend_of(accelerator: Accelerator) -> str:
     return "FSDP" if accelerator.distributed_type == DistributedType.FSDP else "whole"
 
 
-def prepare(accelerator: Accelerator, *, optim: str) -> None:
-    """Raise where a launch is not what it says, or has an optimizer of its own that moves idle tasks."""
+def check_launch(accelerator: Accelerator) -> None:
+    """Raise where a launch is not what it says."""
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and backend_of(accelerator) != "FSDP":
         raise ValueError(
             "FSDP was asked for, and accelerate has it for GPUs alone: here each process would hold the whole model. "
             "Launch with recipes/configs/accelerate/two_cpu.yaml, or with ZeRO-3, which works on processors."
         )
+
+
+def prepare(accelerator: Accelerator, *, optim: str) -> None:
+    """Raise where a launch is not what it says, or has an optimizer of its own that moves idle tasks."""
+    check_launch(accelerator)
     if accelerator.distributed_type != DistributedType.DEEPSPEED:
         return
     config = accelerator.state.deepspeed_plugin.deepspeed_config

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
-__all__ = ["Interrupted", "StopOnSignal"]
+from .checkpoints import newest_whole
+
+__all__ = ["Interrupted", "Interruptible", "StopOnSignal"]
 
 EVERY = 10
 """How often processes ask each other whether one of them was told to stop: asking waits for the slowest."""
@@ -59,3 +61,26 @@ class StopOnSignal(TrainerCallback):
         if self.stopped and not round(state.epoch, 6).is_integer():
             # Trainer takes the step that it stopped after for the end of an epoch.
             control.should_save = control.should_evaluate = control.should_log = False
+
+
+class Interruptible(Trainer):
+    """A Trainer, to be mixed into another, that saves a checkpoint and raises `Interrupted` when it is told to stop."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.stopper = StopOnSignal(self.accelerator)
+        self.add_callback(self.stopper)
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().train(*args, **options)
+        finally:
+            self.stopper.release()
+
+    def _finalize_training(self, *args: Any, **options: Any) -> Any:
+        if self.stopper.stopped:
+            # Before the best model is loaded, and checkpoints beside it are deleted.
+            found = newest_whole(str(self.args.output_dir))
+            later = f"`--resume auto` goes on from {found}." if found else "There is no checkpoint to go on from."
+            raise Interrupted(f"Told to stop, after step {self.state.global_step}. {later}")
+        return super()._finalize_training(*args, **options)

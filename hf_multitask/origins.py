@@ -39,11 +39,10 @@ class Origin:
 
     @classmethod
     def of(
-        cls, model: MultitaskModel, schedule: Schedule, *, rows: dict[str, int], batch: int, accelerator: Accelerator
+        cls, model: MultitaskModel, schedule: Schedule, *, rows: dict[str, int], step: int, accelerator: Accelerator
     ) -> "Origin":
-        """The circumstances here; `batch` is how many rows of a task one process reads in a micro-step."""
+        """The circumstances here."""
         backend, processes = backend_of(accelerator), accelerator.num_processes
-        step = batch * processes * accelerator.gradient_accumulation_steps
         adapters = {}
         if model.config.adapters:
             config = model.trunk.peft_config[next(iter(model.tasks))]

@@ -24,7 +24,7 @@ from .data.sampler import MultitaskSampler
 from .data.streams import Stream, StreamedTask, encode_all
 from .evaluator import InBatches, evaluate
 from .gradients import TaskGradients, misfits
-from .interruptions import Interrupted, StopOnSignal
+from .interruptions import Interrupted, Interruptible
 from .models.construct import unknown
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
@@ -40,7 +40,7 @@ __all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
 logger = logging.getLogger(__name__)
 
 
-class MultitaskTrainer(WholeCheckpoints):
+class MultitaskTrainer(Interruptible, WholeCheckpoints):
     """Train a `MultitaskModel` on several tasks at once.
 
     `train_dataset` and `eval_dataset` map task names to rows with the columns first, second and label, as `load`
@@ -86,7 +86,7 @@ class MultitaskTrainer(WholeCheckpoints):
             {name: train_dataset[name] for name in self.names},
             model,
             counts=stream_rows or {},
-            step_rows=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+            step_rows=args.step_rows,
             seed=self.data_seed,
         )
         if args.ddp_find_unused_parameters is None:
@@ -112,8 +112,6 @@ class MultitaskTrainer(WholeCheckpoints):
         if backend_of(self.accelerator) == "FSDP" and args.optim.startswith("adamw_torch"):
             self.add_callback(WholeState())
         self.add_callback(EpochCallback(lambda epoch: self.sampler.set_epoch(epoch)))
-        self.stopper = StopOnSignal(self.accelerator)
-        self.add_callback(self.stopper)
         # The model gives means over rows; Trainer divides them by the accumulation steps.
         self.loss_is_scaled_for_ga = False
         self.penalties = Penalties(regularizers, model, tasks=self.names, accelerator=self.accelerator, seed=args.seed)
@@ -265,25 +263,14 @@ class MultitaskTrainer(WholeCheckpoints):
         if self.gradients:
             self.gradients.forget()
         self.penalties.start(resume_from_checkpoint)
-        try:
-            return super().train(resume_from_checkpoint, *args, **options)
-        finally:
-            self.stopper.release()
-
-    def _finalize_training(self, *args: Any, **options: Any) -> Any:
-        if self.stopper.stopped:
-            # Before the best model is loaded, and checkpoints beside it are deleted.
-            found = newest_whole(self.args.output_dir)
-            later = f"`--resume auto` goes on from {found}." if found else "There is no checkpoint to go on from."
-            raise Interrupted(f"Told to stop, after step {self.state.global_step}. {later}")
-        return super()._finalize_training(*args, **options)
+        return super().train(resume_from_checkpoint, *args, **options)
 
     @property
     def origin(self) -> Origin:
         """What a checkpoint of this run depends on."""
         rows = {name: len(task) for name, task in self.encoded.items()}
-        batch = self.args.per_device_train_batch_size
-        return Origin.of(self.model, self.schedule, rows=rows, batch=batch, accelerator=self.accelerator)
+        step = self.args.step_rows
+        return Origin.of(self.model, self.schedule, rows=rows, step=step, accelerator=self.accelerator)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):

@@ -14,6 +14,7 @@ import numpy as np
 from filelock import FileLock
 from transformers import TrainerCallback
 
+from .interruptions import Interrupted
 from .plots import can_plot
 from .report import replace_text
 
@@ -135,7 +136,10 @@ def optimize(
     def seeded(trial: optuna.Trial) -> float:
         # By the trial's number: workers that share a seed must not try the same.
         study.sampler = optuna.samplers.TPESampler(seed=seed * 1_000_003 + trial.number)
-        return run(trial)
+        try:
+            return run(trial)
+        except Interrupted as error:
+            raise Interrupted(f"Told to stop: trial {trial.number} is lost. The same command goes on.") from error
 
     if len(study.get_trials(deepcopy=False, states=states)) < trials:
         study.optimize(seeded, callbacks=[optuna.study.MaxTrialsCallback(trials, states=states)])

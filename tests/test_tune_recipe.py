@@ -11,6 +11,7 @@ import time
 import optuna
 import pytest
 from commands import ROOT, TINY, call, load
+from training import SignalAt
 
 from hf_multitask import Report
 
@@ -57,6 +58,19 @@ def test_another_search_is_not_put_into_another(words, tmp_path):
     code, _, err = call(TUNE, *words, "--output_dir", tmp_path / "else")
     assert code == 1
     assert "holds other files" in err
+
+
+def test_a_worker_that_is_told_to_stop_loses_its_trial_alone(words, tmp_path, monkeypatch):
+    stop = SignalAt(signal.SIGTERM, 1)
+    build = TUNE.build_trainer
+    monkeypatch.setattr(TUNE, "build_trainer", lambda *given, callbacks: build(*given, callbacks=[*callbacks, stop]))
+    code, _, err = call(TUNE, *words, "--trials", 2)
+    assert code == 143
+    assert "Told to stop: trial 0 is lost. The same command goes on." in err
+    monkeypatch.undo()
+    code, out, err = call(TUNE, *words, "--trials", 2)
+    assert code == 0, err
+    assert "Trials: 1 fail, 2 complete" in out
 
 
 @pytest.mark.recipe

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from torch import nn
@@ -17,7 +17,9 @@ from transformers import TrainerCallback
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..arguments import no_accelerator
+from ..backends import backend_of, check_launch
 from ..checkpoints import WholeCheckpoints
+from ..interruptions import Interruptible
 from .stages import Stage
 
 __all__ = ["PretrainingArguments", "PretrainingTrainer"]
@@ -54,7 +56,7 @@ class PretrainingArguments(SentenceTransformerTrainingArguments):
     )
 
 
-class PretrainingTrainer(WholeCheckpoints, SentenceTransformerTrainer):
+class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTrainer):
     """Train an encoder by a first stage; the encoder itself, without what only training sees, is changed in place.
 
     Whatever is wrong with the rows or the size of a batch is raised here and not in the middle.
@@ -89,6 +91,12 @@ class PretrainingTrainer(WholeCheckpoints, SentenceTransformerTrainer):
             else None,
             callbacks=[*callbacks, SamplerCallback(self.sampler)],
         )
+        check_launch(self.accelerator)
+        if (backend := backend_of(self.accelerator)) in ("ZeRO-3", "FSDP"):
+            raise ValueError(
+                f"A first stage is judged by the whole encoder, and under {backend} each process holds a part. Launch "
+                "with recipes/configs/accelerate/zero2.yaml, which divides gradients and optimizer, or with plain DDP."
+            )
 
     def get_batch_sampler(self, *args: Any, **options: Any) -> BatchSampler:
         return self.sampler
@@ -109,10 +117,12 @@ class PretrainingTrainer(WholeCheckpoints, SentenceTransformerTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(folder / SAFE_WEIGHTS_NAME))
+        # Copies: under ZeRO all weights are views of one piece of memory, which safetensors does not take.
+        weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+        save_file(weights, folder / SAFE_WEIGHTS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_model(self.model, Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME))
+        self.model.load_state_dict(load_file(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME)))
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

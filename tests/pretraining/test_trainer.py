@@ -1,14 +1,17 @@
 import math
+import signal
 
 import pytest
 import torch
+from commands import ROOT
 from pretraining_runs import NO_DROPOUT, build, encoder_of, ends, start
 from sentence_transformers import SentenceTransformer
-from training import assert_identical, assert_near, end_of
+from training import SignalAt, assert_identical, assert_near, end_of
 from transformers import TrainerCallback
 
 from hf_multitask import MinBertModel, MultitaskModel
 from hf_multitask.checkpoints import newest_whole
+from hf_multitask.interruptions import Interrupted
 from hf_multitask.models.adapters import is_adapter
 from hf_multitask.models.encoding import encode
 from hf_multitask.pretraining.encoder import ADAPTER, add_adapter, save_encoder
@@ -107,6 +110,35 @@ def test_two_processes_train_like_one_and_go_on_like_two(tmp_path):
     # In the second epoch, not at its beginning.
     assert steps(two[0]) / 2 < 15 < steps(two[0])
     assert_identical(again, two[0])
+
+
+@pytest.mark.distributed
+def test_zero_divides_the_optimizer_and_changes_nothing(tmp_path):
+    spec = options({**STAGES[0], "dropout": NO_DROPOUT}, save_steps=15, eval_steps=15, optim="adamw_torch")
+    place, again = str(tmp_path / "zero"), str(tmp_path / "again")
+    resumed = {"output_dir": again, "resume": f"{place}/checkpoint-15"}
+    config = ROOT / "recipes" / "configs" / "accelerate" / "zero2.yaml"
+    two, more = ends(tmp_path, {**spec, "output_dir": place}, {**spec, **resumed}, processes=2, config=config)
+    one = end_of(build(**{**spec, "output_dir": str(tmp_path / "one"), "per_device_train_batch_size": 16}))
+    assert steps(one) == steps(two)
+    assert_near(two, one, within=2e-5)
+    assert_near(more, two, within=0)
+
+
+def test_what_divides_the_weights_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_multitask.pretraining.trainer.backend_of", lambda accelerator: "ZeRO-3")
+    with pytest.raises(ValueError, match=r"under ZeRO-3 each process holds a part. Launch with .*zero2.yaml"):
+        build(tmp_path, **options(STAGES[0]))
+
+
+def test_told_to_stop_it_saves_and_goes_on_from_there_later(tmp_path):
+    spec = options(STAGES[0], dropout=0.1, eval_strategy="no", load_best_model_at_end=False, save_steps=50)
+    trainer = build(tmp_path / "cut", **spec)
+    trainer.add_callback(SignalAt(signal.SIGTERM, 5))
+    with pytest.raises(Interrupted, match=r"Told to stop, after step 6. `--resume auto` goes on from .*checkpoint-6"):
+        trainer.train()
+    again = end_of(build(tmp_path / "cut", **spec), resume=str(newest_whole(tmp_path / "cut")))
+    assert_identical(again, end_of(build(tmp_path / "whole", **spec)))
 
 
 def steps(end):
