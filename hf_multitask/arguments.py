@@ -92,4 +92,9 @@ class MultitaskTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}. Got {self.loss!r}.")
+        if self.push_to_hub:
+            raise ValueError(
+                "Nothing is pushed while training goes on. Leave push_to_hub out; then `trainer.push_to_hub()` or "
+                "recipes/publish.py publishes the model with its code and card."
+            )
         super().__post_init__()

@@ -19,9 +19,11 @@ from hub_server import Hub, card_faults
 from huggingface_hub import ModelCard
 
 from hf_multitask import QQP, SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig, Report
+from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.hub import publish
 from hf_multitask.recipe import yaml_text
 from hf_multitask.shipping import code
+from hf_multitask.trainer import MultitaskTrainer
 
 # huggingface_hub 2.4 uploads in an older way of its client's.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -356,6 +358,21 @@ def test_saving_may_push_too(hub, build, tmp_path):
     EnsembleModel.from_members([model]).save_pretrained(tmp_path / "ensemble", push_to_hub=True)
     assert "members/0/tokenizer.json" in files(hub, "me/ensemble")
     assert (tmp_path / "ensemble" / "config.json").is_file()
+
+
+def test_the_trainer_publishes_what_the_model_does(hub, folder, build, rows, tmp_path):
+    arguments = MultitaskTrainingArguments(str(folder), eval_strategy="no", load_best_model_at_end=False)
+    trainer = MultitaskTrainer(build(0), arguments, train_dataset={"sst": rows["sst"]})
+    assert "/me/model/commit/" in trainer.push_to_hub()
+    pushed = files(hub)
+    publish(folder, "me/published")
+    assert pushed.keys() == files(hub, "me/published").keys()
+    for name in ("model.safetensors", "report.json", "recipe.yaml", "curve.png"):
+        assert pushed[name] == files(hub, "me/published")[name]
+    with pytest.raises(ValueError, match="Leave blocking out"):
+        trainer.push_to_hub(blocking=False)
+    with pytest.raises(ValueError, match="Leave push_to_hub out; then"):
+        MultitaskTrainingArguments(str(folder), push_to_hub=True)
 
 
 def test_a_folder_that_holds_no_model_is_no_repo(hub, build, tmp_path):
