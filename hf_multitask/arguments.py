@@ -85,6 +85,11 @@ class MultitaskTrainingArguments(TrainingArguments):
     )
 
     @property
+    def n_gpu(self) -> int:
+        """One at most: a process that sees several GPUs would copy the model to each and cut batches in pieces."""
+        return min(super().n_gpu, 1)
+
+    @property
     def step_rows(self) -> int:
         """Rows of each task in a step: of all processes and micro-steps together."""
         return self.train_batch_size * self.world_size * self.gradient_accumulation_steps
