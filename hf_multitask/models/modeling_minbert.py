@@ -1,6 +1,6 @@
 """BERT, written small and without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -56,9 +56,13 @@ class SelfAttention(nn.Module):
         if torch.is_autocast_enabled(hidden.device.type):
             # Once, instead of in each of the three projections.
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        query, key, value = (
-            layout.split_heads(projection(hidden), self.heads) for projection in (self.query, self.key, self.value)
-        )
+        projected = [projection(hidden) for projection in (self.query, self.key, self.value)]
+        if not layout.blocks:
+            return self.attend(layout, *projected)
+        return layout.in_blocks(lambda *block: self.attend(*block)[0], *projected), None
+
+    def attend(self, layout: "Layout", *projected: Tensor) -> tuple[Tensor, Tensor | None]:
+        query, key, value = (layout.split_heads(x, self.heads) for x in projected)
         mixed, weights = attend(self, query, key, value, layout.mask, **layout.flash)
         return layout.merge_heads(mixed), weights
 
@@ -140,7 +144,8 @@ class Layout:
     """How the layers of one pass see their tokens: flat under `packing`, or as they come, [rows, length, ...].
 
     `adapters` names each sequence's adapter, where a pass serves several. `shares` is for the tuner, to keep how it
-    deals the sequences out for as long as the pass lives.
+    deals the sequences out for as long as the pass lives. With `blocks`, attention goes over neighbouring sequences at
+    a time, each block with a layout of its own: sequences of different lengths need not be padded to the longest.
     """
 
     mask: Any = None
@@ -148,6 +153,7 @@ class Layout:
     flash: dict[str, Any] = field(default_factory=dict)
     adapters: Sequence[str] | None = None
     shares: Any = None
+    blocks: list["Layout"] = field(default_factory=list)
 
     @classmethod
     def build(
@@ -156,9 +162,26 @@ class Layout:
         """For hidden states [tokens, width] under `packing`, or [rows, length, width] with an attention mask."""
         if packing is not None and "flash" in config._attn_implementation:
             return cls(packing=packing, flash=packing.flash_arguments())
+        if packing is not None and hidden.device.type == "cpu" and not torch.compiler.is_compiling():
+            parts = packing.blocks()
+            if len(parts) > 1:
+                return cls(packing=packing, blocks=[cls.padded(config, hidden, part) for part in parts])
+        return cls.padded(config, hidden, packing, mask)
+
+    @classmethod
+    def padded(
+        cls, config: MinBertConfig, hidden: Tensor, packing: Packing | None, mask: Tensor | None = None
+    ) -> "Layout":
+        """With a mask for all sequences together."""
         if packing is not None:
             hidden, mask = hidden.new_empty(()).expand(packing.rows, packing.length, 1), packing.mask
         return cls(create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask), packing)
+
+    def in_blocks(self, attend: Callable[..., Tensor], *flat: Tensor) -> Tensor:
+        """`attend(layout, *flat)` of each block, joined."""
+        sizes = [int(block.packing.lengths.sum()) for block in self.blocks if block.packing is not None]
+        pieces = zip(*(x.split(sizes) for x in flat), strict=True)
+        return torch.cat([attend(block, *piece) for block, piece in zip(self.blocks, pieces, strict=True)])
 
     @property
     def varlen(self) -> bool:

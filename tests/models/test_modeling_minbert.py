@@ -25,6 +25,14 @@ def batch(small):
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.randint(0, 2, ids.shape)}
 
 
+@pytest.fixture(params=[False, True], ids=["whole", "in blocks"])
+def blocks(request, monkeypatch):
+    """Whether attention goes over a few neighbouring sequences at a time, however little that spares."""
+    if request.param:
+        monkeypatch.setattr("hf_multitask.models.packing.WORTH", 0)
+    return request.param
+
+
 @pytest.fixture
 def saved(bert, tmp_path):
     bert.save_pretrained(tmp_path / "bert")
@@ -33,7 +41,7 @@ def saved(bert, tmp_path):
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("unpad", [True, False])
-def test_hidden_states_equal_those_of_bert(bert, saved, batch, attention, unpad):
+def test_hidden_states_equal_those_of_bert(bert, saved, batch, attention, unpad, blocks):
     ours = MinBertModel.from_pretrained(saved, attn_implementation=attention, unpad=unpad)
     theirs = BertModel.from_pretrained(saved, attn_implementation=attention)
     real = batch["attention_mask"].bool()
@@ -43,7 +51,8 @@ def test_hidden_states_equal_those_of_bert(bert, saved, batch, attention, unpad)
     torch.testing.assert_close(got.pooler_output, want.pooler_output, atol=1e-5, rtol=0)
 
 
-def test_gradients_equal_those_of_bert(saved, batch):
+def test_gradients_equal_those_of_bert(saved, batch, blocks):
+    assert blocks == (len(Packing.from_mask(batch["attention_mask"]).blocks()) > 1)
     ours, theirs = MinBertModel.from_pretrained(saved), BertModel.from_pretrained(saved)
     weight = torch.randn(*batch["input_ids"].shape, 16) * batch["attention_mask"][..., None]
     for model in (ours, theirs):

@@ -72,9 +72,11 @@ def test_equals_separate_runs_in_outputs_and_gradients(adapt, batch, weights, ki
     assert not mine
 
 
+@pytest.mark.parametrize("worth", [0, 10**9])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("names", [NAMES, WITH_BASE])
-def test_flat_batches_equal_padded_ones(build, adapt, batch, flat, weights, names, attention):
+@pytest.mark.parametrize("names", [NAMES, WITH_BASE, ["sst"] * 6])
+def test_flat_batches_equal_padded_ones(build, adapt, batch, flat, weights, names, attention, worth, monkeypatch):
+    monkeypatch.setattr("hf_multitask.models.packing.WORTH", worth)
     base = build("minbert", attention=attention)
     model = train_everything(adapt(None, "sst", "qqp", "sts", base=base, dtype=torch.float64))
     packing = flat["packing"]

@@ -76,6 +76,8 @@ class Pal(nn.Module):
         return self.activation(up(low if self.qkv is None else self.attend(self.qkv(low), layout))).to(hidden.dtype)
 
     def attend(self, qkv: Tensor, layout: Layout) -> Tensor:
+        if layout.blocks:
+            return layout.in_blocks(lambda block, part: self.attend(part, block), qkv)
         mask = layout.mask
         if isinstance(mask, Tensor) and mask.is_floating_point():
             mask = mask.to(qkv.dtype)
