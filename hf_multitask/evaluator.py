@@ -12,11 +12,11 @@ from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
 from .answers import Answers
-from .backends import processes
 from .metrics import METRICS, bootstrap
 from .models.construct import unknown
 from .models.objectives import Objective, Prediction, build_objective
 from .report import Report
+from .training.backends import processes
 
 __all__ = ["InBatches", "Predictor", "evaluate", "predicted"]
 

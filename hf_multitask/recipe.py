@@ -14,9 +14,9 @@ import yaml
 
 from .given import Given, joined, nested, overlay
 from .help import help_text
-from .interruptions import Interrupted
 from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
+from .training.interruptions import Interrupted
 
 __all__ = ["STOPPED", "RecipeError", "read_recipe", "read_yaml", "run", "write_layer", "write_recipe", "yaml_text"]
 

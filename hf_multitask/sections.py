@@ -12,7 +12,6 @@ from .arguments import MultitaskTrainingArguments, settled
 from .data.demo import Demo
 from .data.sources import Course, Files, Hub, Published
 from .evaluator import fitting
-from .gradients import misfits
 from .metrics import METRICS
 from .models.configuration_minbert import MinBertConfig
 from .models.configuration_multitask import check_task
@@ -23,6 +22,7 @@ from .regularizers import REGULARIZERS, build_regularizer
 from .schedules import SCHEDULES, build_schedule
 from .schema import MemberOf, OptionsOf, Preset, RecipeError
 from .tasks import TASKS, Task
+from .training.gradients import misfits
 from .tuners.methods import TUNERS
 
 __all__ = [

@@ -15,25 +15,25 @@ from transformers.training_args import OptimizerNames
 
 from .aggregators import Aggregator
 from .arguments import MultitaskTrainingArguments
-from .backends import backend_of, prepare
-from .callbacks import EpochCallback, HalveOnRisingLoss
-from .checkpoints import WholeCheckpoints, newest_whole
-from .curves import Curves, NotFinite
 from .data.encoded import Collator, StepDataset, split_by_task
 from .data.sampler import MultitaskSampler
 from .data.streams import Stream, StreamedTask, encode_all
 from .evaluator import InBatches, evaluate
-from .gradients import TaskGradients, misfits
-from .interruptions import Interrupted, Interruptible
 from .models.construct import unknown
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
-from .optimizers import SparingAdamW, WholeState, groups
-from .origins import Origin
-from .penalties import Penalties
 from .regularizers import Regularizer
 from .report import Report
 from .schedules import RoundRobin, Schedule
+from .training.backends import backend_of, prepare
+from .training.callbacks import EpochCallback, HalveOnRisingLoss
+from .training.checkpoints import WholeCheckpoints, newest_whole
+from .training.curves import Curves, NotFinite
+from .training.gradients import TaskGradients, misfits
+from .training.interruptions import Interrupted, Interruptible
+from .training.optimizers import SparingAdamW, WholeState, groups
+from .training.origins import Origin
+from .training.penalties import Penalties
 
 __all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
 

@@ -14,9 +14,9 @@ import numpy as np
 from filelock import FileLock
 from transformers import TrainerCallback
 
-from .interruptions import Interrupted
 from .plots import can_plot
 from .report import replace_text
+from .training.interruptions import Interrupted
 
 if TYPE_CHECKING:
     import optuna

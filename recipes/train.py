@@ -12,13 +12,13 @@ from transformers import set_seed
 from hf_multitask.answers import Answers, save_answers
 from hf_multitask.assembly import claim_folder, leave, move_model
 from hf_multitask.baseline import BagOfWords
-from hf_multitask.callbacks import Pace
-from hf_multitask.checkpoints import chosen
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance
 from hf_multitask.sections import TrainRecipe
 from hf_multitask.trainers import build_trainer, read_rows
+from hf_multitask.training.callbacks import Pace
+from hf_multitask.training.checkpoints import chosen
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
 

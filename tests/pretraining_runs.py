@@ -4,7 +4,7 @@ import sys
 from functools import partial
 
 import torch
-import training
+import training_runs
 from conftest import rows, small, tokenizer
 
 from hf_multitask import STS, MultitaskConfig, MultitaskModel
@@ -51,7 +51,7 @@ def build(output_dir, *, stage, pooling="mean", dropout=0.0, tuner=None, freeze=
     )
 
 
-start, ends = (partial(function, script=__file__) for function in (training.start, training.ends))
+start, ends = (partial(function, script=__file__) for function in (training_runs.start, training_runs.ends))
 
 if __name__ == "__main__":
-    training.main(sys.argv[1], build)
+    training_runs.main(sys.argv[1], build)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import assert_identical, assert_near, build, end_of, ends, start
+from training_runs import assert_identical, assert_near, build, end_of, ends, start
 
 from hf_multitask import MultitaskModel
 from hf_multitask.arguments import MultitaskTrainingArguments
-from hf_multitask.checkpoints import newest_whole
 from hf_multitask.evaluator import evaluate
 from hf_multitask.schedules import SCHEDULES, Annealed
 from hf_multitask.trainer import MultitaskTrainer, NotFinite
+from hf_multitask.training.checkpoints import newest_whole
 
 OPTIONS = {
     "Temperature": {"t": 2.0},

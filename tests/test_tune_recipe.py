@@ -11,7 +11,7 @@ import time
 import optuna
 import pytest
 from commands import ROOT, TINY, call, load
-from training import SignalAt
+from training_runs import SignalAt
 
 from hf_multitask import Report
 

@@ -11,8 +11,8 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 
 from ..aggregators import Aggregator, PCGrad, UPGrad
 from ..data.encoded import split_by_task
-from ..gradients import TaskGradients
 from ..models.modeling_multitask import MultitaskModel
+from ..training.gradients import TaskGradients
 from .turns import Contender
 from .workload import Workload
 

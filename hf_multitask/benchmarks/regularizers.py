@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from ..models.modeling_multitask import MultitaskModel
 from ..models.replay import Replay
-from ..penalties import Penalties
 from ..regularizers import Bregman, Regularizer, Smart
+from ..training.penalties import Penalties
 from .turns import Contender
 from .workload import Workload
 

@@ -17,9 +17,9 @@ from transformers import TrainerCallback
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..arguments import no_accelerator
-from ..backends import backend_of, check_launch
-from ..checkpoints import WholeCheckpoints
-from ..interruptions import Interruptible
+from ..training.backends import backend_of, check_launch
+from ..training.checkpoints import WholeCheckpoints
+from ..training.interruptions import Interruptible
 from .stages import Stage
 
 __all__ = ["PretrainingArguments", "PretrainingTrainer"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from training import assert_identical, assert_near, build, end_of, ends, start
+from training_runs import assert_identical, assert_near, build, end_of, ends, start
 
 from hf_multitask import SST
 from hf_multitask.data.encoded import encode_block, encode_task

@@ -6,15 +6,15 @@ import torch
 from commands import ROOT
 from pretraining_runs import NO_DROPOUT, build, encoder_of, ends, start
 from sentence_transformers import SentenceTransformer
-from training import SignalAt, assert_identical, assert_near, end_of
+from training_runs import SignalAt, assert_identical, assert_near, end_of
 from transformers import TrainerCallback
 
 from hf_multitask import MinBertModel, MultitaskModel
-from hf_multitask.checkpoints import newest_whole
-from hf_multitask.interruptions import Interrupted
 from hf_multitask.models.adapters import is_adapter
 from hf_multitask.models.encoding import encode
 from hf_multitask.pretraining.encoder import ADAPTER, add_adapter, save_encoder
+from hf_multitask.training.checkpoints import newest_whole
+from hf_multitask.training.interruptions import Interrupted
 from hf_multitask.tuners.methods import build_tuner
 
 STAGES = [

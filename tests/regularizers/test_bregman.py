@@ -1,7 +1,7 @@
 import pytest
 import torch
 from batches import step
-from training import build as trainer_of
+from training_runs import build as trainer_of
 from transformers import AutoModel, TrainerCallback
 
 from hf_multitask.regularizers import BetaSchedule, Bregman, build_regularizer

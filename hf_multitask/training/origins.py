@@ -8,10 +8,10 @@ from typing import Any, cast
 from accelerate import Accelerator
 from peft import PeftConfig
 
+from ..models.configuration_multitask import MultitaskConfig
+from ..models.modeling_multitask import MultitaskModel
+from ..schedules import Schedule
 from .backends import backend_of
-from .models.configuration_multitask import MultitaskConfig
-from .models.modeling_multitask import MultitaskModel
-from .schedules import Schedule
 
 __all__ = ["Origin"]
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 from torchjd import aggregation
-from training import assert_identical, assert_near, build, end_of, ends, start
+from training_runs import assert_identical, assert_near, build, end_of, ends, start
 from transformers import TrainerCallback
 
 from hf_multitask import QQP, SST, MultitaskConfig, MultitaskModel
 from hf_multitask.aggregators import AGGREGATORS, PCGrad, Sum
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.data.encoded import split_by_task
-from hf_multitask.gradients import TaskGradients
 from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.training.gradients import TaskGradients
 
 ROUND = {"class": "RoundRobin"}
 PCGRAD = {"class": "PCGrad"}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hf_multitask.curves import Curves, NotFinite
+from hf_multitask.training.curves import Curves, NotFinite
 
 
 def filled(*values):

@@ -1,9 +1,9 @@
 import signal
 
 import pytest
-from training import assert_identical, build, end_of, start
+from training_runs import assert_identical, build, end_of, start
 
-from hf_multitask.callbacks import HalveOnRisingLoss, rises_at_the_end, totals
+from hf_multitask.training.callbacks import HalveOnRisingLoss, rises_at_the_end, totals
 
 QUIET = {"schedule": {"class": "RoundRobin"}, "eval_strategy": "no", "load_best_model_at_end": False}
 

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 import torch
-from training import build
+from training_runs import build
 
-from hf_multitask.optimizers import SparingAdamW, groups, owner
+from hf_multitask.training.optimizers import SparingAdamW, groups, owner
 
 PAL = {"class": "Pal", "width": 12, "heads": 3}
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from .models.modeling_multitask import MultitaskModel
+from ..models.modeling_multitask import MultitaskModel
 
 __all__ = ["SparingAdamW", "WholeState", "groups", "owner"]
 

@@ -1,4 +1,4 @@
-"""A whole small training run, for tests that start it in processes of their own: `python training.py SPEC.json`."""
+"""A small training run, for tests that start it in processes of their own: `python training_runs.py SPEC.json`."""
 
 import gc
 import json
@@ -18,10 +18,10 @@ from transformers import TrainerCallback
 from hf_multitask import TASKS, MultitaskConfig, MultitaskModel
 from hf_multitask.aggregators import build_aggregator
 from hf_multitask.arguments import MultitaskTrainingArguments
-from hf_multitask.checkpoints import chosen
 from hf_multitask.regularizers import build_regularizer
 from hf_multitask.schedules import build_schedule
 from hf_multitask.trainer import MultitaskTrainer
+from hf_multitask.training.checkpoints import chosen
 from hf_multitask.tuners.methods import build_tuner
 
 HERE = Path(__file__).parent

@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from ..models.batch import Batch
+from ..models.modeling_multitask import MultitaskModel
+from ..models.replay import Replay
+from ..regularizers import Follower, Regularizer
+from ..regularizers.noise import uniform
+from ..regularizers.regularizer import Rows
 from .backends import backend_of
 from .curves import Curves
-from .models.batch import Batch
-from .models.modeling_multitask import MultitaskModel
-from .models.replay import Replay
-from .regularizers import Follower, Regularizer
-from .regularizers.noise import uniform
-from .regularizers.regularizer import Rows
 
 __all__ = ["Penalties"]
 

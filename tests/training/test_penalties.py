@@ -9,13 +9,13 @@ from accelerate.utils import DistributedType, DynamoBackend
 from batches import step
 from peft import LoraConfig
 from safetensors.torch import load_file
-from training import assert_identical, assert_near, build, end_of, ends, start
+from training_runs import assert_identical, assert_near, build, end_of, ends, start
 
-from hf_multitask.checkpoints import newest_whole
-from hf_multitask.penalties import FILE, Penalties
 from hf_multitask.regularizers import REGULARIZERS, Bregman, Follower, Smart, build_regularizer
 from hf_multitask.regularizers.noise import uniform
 from hf_multitask.trainer import NotFinite
+from hf_multitask.training.checkpoints import newest_whole
+from hf_multitask.training.penalties import FILE, Penalties
 
 ROUND = {"class": "RoundRobin"}
 QUIET = {"schedule": ROUND, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_is_not_blamed_on_a_penalty(tmp_path):
 
 
 def said(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "hf_multitask.penalties"]
+    return [record.getMessage() for record in caplog.records if record.name == "hf_multitask.training.penalties"]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.utils import DistributedType
-from training import assert_identical, assert_near, build, end_of, start
+from training_runs import assert_identical, assert_near, build, end_of, start
 
-from hf_multitask.backends import backend_of, prepare
 from hf_multitask.schedules import SCHEDULES
+from hf_multitask.training.backends import backend_of, prepare
 
 pytestmark = pytest.mark.distributed
 
-CONFIGS = Path(__file__).parent.parent / "recipes" / "configs" / "accelerate"
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "accelerate"
 BACKENDS = ["two_cpu", "zero1", "zero2", "zero3", "zero3_offload", "fsdp2"]
 WHOLE = {"two_cpu", "zero1", "zero2"}
 """Where every process holds all weights."""

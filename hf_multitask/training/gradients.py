@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
-from .aggregators import Aggregator
-from .models.modeling_multitask import MultitaskModel
+from ..aggregators import Aggregator
+from ..models.modeling_multitask import MultitaskModel
+from ..schedules import Schedule
 from .optimizers import owner
-from .schedules import Schedule
 
 __all__ = ["TaskGradients", "misfits"]
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training import build, end_of, ends
+from training_runs import build, end_of, ends
 
-from hf_multitask.checkpoints import newest_whole
-from hf_multitask.origins import plain
+from hf_multitask.training.checkpoints import newest_whole
+from hf_multitask.training.origins import plain
 
 PAL = {"class": "Pal", "width": 12, "heads": 3}
 SPEC = {"schedule": {"class": "Cycle"}, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}

@@ -7,10 +7,10 @@ import subprocess
 import time
 
 import pytest
-from training import SignalAt, assert_identical, build, command, end_of, ends, start
+from training_runs import SignalAt, assert_identical, build, command, end_of, ends, start
 
-from hf_multitask.checkpoints import newest_whole
-from hf_multitask.interruptions import EVERY, Interrupted
+from hf_multitask.training.checkpoints import newest_whole
+from hf_multitask.training.interruptions import EVERY, Interrupted
 
 SPEC = {"schedule": {"class": "Annealed"}, "dropout": 0.1, "max_steps": 13, "eval_strategy": "steps", "eval_steps": 4}
 KILLS = 4
