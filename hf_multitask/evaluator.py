@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
-from .answers import Answers
+from .evaluation.answers import Answers
 from .metrics import METRICS, bootstrap
 from .models.construct import unknown
 from .models.objectives import Objective, Prediction, build_objective

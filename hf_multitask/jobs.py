@@ -20,7 +20,15 @@ from filelock import FileLock
 
 __all__ = ["Job", "Stopped", "begin", "end", "stoppable"]
 
-PRELOAD = ("assembly", "trainer", "pretrain_sections", "pretraining.trainer", "ensembles", "tune_sections", "showing")
+PRELOAD = (
+    "assembly",
+    "trainer",
+    "pretrain_sections",
+    "pretraining.trainer",
+    "ensembles.making",
+    "tune_sections",
+    "showing",
+)
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""
 
 PATIENCE = 60.0

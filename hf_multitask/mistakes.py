@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from .answers import Answers
+from .evaluation.answers import Answers
 from .models.objectives import build_objective
 
 __all__ = ["Mistake", "mistakes", "probabilities"]

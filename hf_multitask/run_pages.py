@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from .answers import Answers, load_answers
-from .comparison import Pair, gains
+from .evaluation.answers import Answers, load_answers
+from .evaluation.comparison import Pair, gains
 from .mistakes import mistakes, probabilities
 from .pages import Part, figures, page, preformatted, rows_table
 from .plots import (

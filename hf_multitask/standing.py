@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Answers, load_answers
-from .comparison import Gain, Pair, gains
+from .evaluation.answers import Answers, load_answers
+from .evaluation.comparison import Gain, Pair, gains
 from .metrics import unit_score
 from .report import Report, aligned
 from .studies import Run

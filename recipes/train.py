@@ -9,9 +9,9 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.answers import Answers, save_answers
 from hf_multitask.assembly import claim_folder, leave, move_model
-from hf_multitask.baseline import BagOfWords
+from hf_multitask.evaluation.answers import Answers, save_answers
+from hf_multitask.evaluation.baseline import BagOfWords
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance

@@ -9,13 +9,11 @@ import hf_multitask
 
 PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
-    {"answers", "arguments", "jobs", "metrics", "models", "plots", "publish_sections", "report_sections"}
-    | {"shipping"},
-    {"aggregators", "ballots", "calibration", "comparison", "distillation", "given", "mistakes", "onnx_export"}
-    | {"regularizers", "report", "schedules", "soups", "tasks", "tuners"},
-    {"baseline", "data", "pages", "probe", "schema", "selection", "studies", "submission", "training"},
-    {"benchmark_sections", "ensembles", "evaluator", "help", "run_pages", "run_sections", "standing", "tuning"},
-    {"ensemble_report", "pretraining", "recipe", "sections", "trainer"},
+    {"arguments", "jobs", "metrics", "models", "plots", "publish_sections", "report_sections", "shipping"},
+    {"aggregators", "given", "onnx_export", "regularizers", "report", "schedules", "tasks", "tuners"},
+    {"data", "evaluation", "pages", "schema", "studies", "training"},
+    {"benchmark_sections", "evaluator", "help", "mistakes", "run_sections", "standing", "tuning"},
+    {"ensembles", "pretraining", "recipe", "run_pages", "sections", "trainer"},
     {"assembly", "benchmarks", "cards", "ensemble_sections", "pretrain_sections", "tune_sections"},
     {"manifest", "showing", "study_sections", "trainers"},
     {"hub", "rehearsal", "study_pages"},

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_multitask.answers import Answers, save_answers
-from hf_multitask.comparison import Pair, gains
+from hf_multitask.evaluation.answers import Answers, save_answers
+from hf_multitask.evaluation.comparison import Pair, gains
 from hf_multitask.metrics import bootstrap
 from hf_multitask.report import Report
 from hf_multitask.standing import Published, standings, table

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from transformers import pipeline
 
+from ..ensembles.soups import soup
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
-from ..soups import soup
 from .texts import text_rows, tokenizer
 from .training import bert
 from .turns import Contender

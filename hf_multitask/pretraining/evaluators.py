@@ -9,8 +9,8 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from sklearn.preprocessing import normalize
 
+from ..evaluation.probe import Probe
 from ..evaluator import evaluate
-from ..probe import Probe
 from ..tasks import Task
 
 __all__ = ["Geometry", "ProbeEvaluator", "alignment", "encoding", "evaluators", "similarity", "uniformity"]

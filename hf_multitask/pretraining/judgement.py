@@ -8,9 +8,9 @@ import numpy as np
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
+from ..evaluation.probe import Probe
 from ..evaluator import evaluate
 from ..plots import embedding_map
-from ..probe import Probe
 from ..report import Report, chance
 from ..tasks import Task
 from .evaluators import Geometry, encoding

@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from hf_multitask import QQP, SST, STS, MultitaskTrainer, MultitaskTrainingArguments
 from hf_multitask.data.encoded import EncodedTask, encode_task
-from hf_multitask.distillation import soften
+from hf_multitask.ensembles.distillation import soften
 from hf_multitask.models.objectives import Classification
 
 CORE = {task.name: task.objective for task in (SST, QQP, STS)}

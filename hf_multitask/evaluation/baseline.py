@@ -10,9 +10,9 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from .models.construct import unknown
-from .models.objectives import CosineEmbedding, Prediction, Regression
-from .tasks import Task
+from ..models.construct import unknown
+from ..models.objectives import CosineEmbedding, Prediction, Regression
+from ..tasks import Task
 
 __all__ = ["BagOfWords"]
 

@@ -7,14 +7,14 @@ import numpy as np
 from datasets import Dataset
 from torch import Tensor
 
-from .answers import Answers
+from ..evaluation.answers import Answers
+from ..evaluation.comparison import Gain, Pair, gains
+from ..evaluator import evaluate
+from ..models.combiners import Route
+from ..report import Report
 from .ballots import Ballot, Recorded
 from .calibration import calibration_error
-from .comparison import Gain, Pair, gains
-from .ensembles import Made, all_rows
-from .evaluator import evaluate
-from .models.combiners import Route
-from .report import Report
+from .making import Made, all_rows
 from .selection import best_single, crossfit
 
 __all__ = ["judge"]

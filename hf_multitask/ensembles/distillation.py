@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from .models.objectives import Objective
+from ..models.objectives import Objective
 
 __all__ = ["soften"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..metrics import unit_score
+from ..models.combiners import Combiner, Over, Route, Weighted
 from .ballots import Ballot
-from .metrics import unit_score
-from .models.combiners import Combiner, Over, Route, Weighted
 
 __all__ = ["best_per_task", "best_single", "crossfit", "greedy", "keep", "threshold", "tuned"]
 

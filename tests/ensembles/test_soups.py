@@ -6,7 +6,7 @@ from batches import FIRST, SECOND
 from transformers import AutoModel, BertTokenizerFast
 
 from hf_multitask import QQP, SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig
-from hf_multitask.soups import misfits, soup
+from hf_multitask.ensembles.soups import misfits, soup
 
 
 @pytest.fixture

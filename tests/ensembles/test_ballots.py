@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hf_multitask import QQP, SST, EnsembleModel, MultitaskConfig, MultitaskModel, evaluate
-from hf_multitask.ballots import Recorded, collect
+from hf_multitask.ensembles.ballots import Recorded, collect
 from hf_multitask.models.combiners import Mean, Route
 
 

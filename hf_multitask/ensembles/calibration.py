@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from .models.objectives import Objective
+from ..models.objectives import Objective
 
 __all__ = ["calibration_error", "fit_temperature"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_multitask.submission import write_submission
+from hf_multitask.evaluation.submission import write_submission
 
 
 def read(path: Path) -> tuple[str, dict[str, str]]:

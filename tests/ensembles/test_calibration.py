@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_multitask.calibration import calibration_error, fit_temperature
+from hf_multitask.ensembles.calibration import calibration_error, fit_temperature
 from hf_multitask.models.objectives import Binary, Classification
 
 

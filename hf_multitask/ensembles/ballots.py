@@ -16,11 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .metrics import METRICS
-from .models.combiners import Combiner
-from .models.encoding import Texts
-from .models.modeling_ensemble import EnsembleModel
-from .models.objectives import Objective, Prediction, build_objective
+from ..metrics import METRICS
+from ..models.combiners import Combiner
+from ..models.encoding import Texts
+from ..models.modeling_ensemble import EnsembleModel
+from ..models.objectives import Objective, Prediction, build_objective
 
 __all__ = ["Ballot", "Recorded", "collect", "texts_of"]
 

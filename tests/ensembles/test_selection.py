@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hf_multitask import QQP, SST, STS, Task
-from hf_multitask.ballots import Ballot
+from hf_multitask.ensembles.ballots import Ballot
+from hf_multitask.ensembles.selection import best_per_task, best_single, crossfit, greedy, keep, threshold, tuned
 from hf_multitask.models.combiners import Mean, Route
-from hf_multitask.selection import best_per_task, best_single, crossfit, greedy, keep, threshold, tuned
 
 TASKS = {task.name: task for task in (SST, QQP, STS)}
 RULES = {

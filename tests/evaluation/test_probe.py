@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from hf_multitask import CFIMDB, QQP, SST, STS, evaluate
-from hf_multitask.probe import Probe
+from hf_multitask.evaluation.probe import Probe
 
 
 def encode(texts):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .report import replace_text
+from ..report import replace_text
 
 __all__ = ["write_submission"]
 

@@ -11,16 +11,16 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..metrics import unit_score
+from ..models.combiners import Combiner
+from ..models.modeling_ensemble import EnsembleModel
+from ..models.modeling_multitask import MultitaskModel
+from ..training.backends import processes
 from .ballots import Ballot, collect, texts_of
 from .calibration import fit_temperature
 from .distillation import soften
-from .metrics import unit_score
-from .models.combiners import Combiner
-from .models.modeling_ensemble import EnsembleModel
-from .models.modeling_multitask import MultitaskModel
 from .selection import Fit, crossfit, keep
 from .soups import soup
-from .training.backends import processes
 
 __all__ = ["Made", "all_rows", "combine", "gather", "mix", "soft_rows", "taught"]
 

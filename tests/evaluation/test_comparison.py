@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_multitask.comparison import Pair, gains
+from hf_multitask.evaluation.comparison import Pair, gains
 from hf_multitask.metrics import METRICS
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .models.members import spelled
-from .models.modeling_multitask import MultitaskModel
+from ..models.members import spelled
+from ..models.modeling_multitask import MultitaskModel
 
 __all__ = ["misfits", "soup"]
 

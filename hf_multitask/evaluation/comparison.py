@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .metrics import BATCH, named
+from ..metrics import BATCH, named
 
 __all__ = ["Gain", "Pair", "gains"]
 

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .models.construct import unknown
-from .models.objectives import Prediction
-from .tasks import Task
+from ..models.construct import unknown
+from ..models.objectives import Prediction
+from ..tasks import Task
 
 __all__ = ["Probe"]
 

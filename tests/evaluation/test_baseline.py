@@ -6,9 +6,9 @@ import torch
 from datasets import Dataset
 
 from hf_multitask import QQP, SST, STS, Classification, Regression, Task, evaluate
-from hf_multitask.baseline import BagOfWords
 from hf_multitask.data.demo import Demo
 from hf_multitask.data.rows import load
+from hf_multitask.evaluation.baseline import BagOfWords
 
 CORE = [SST, QQP, STS]
 
