@@ -23,7 +23,7 @@ from .models.construct import construct
 from .models.modeling_ensemble import EnsembleModel
 from .models.modeling_multitask import MultitaskModel
 from .recipe import RecipeError, read_recipe, write_recipe
-from .sections import SOURCES, DataSection, ModelSection
+from .sections.parts import SOURCES, DataSection, ModelSection
 from .tasks import Task
 from .tuners.methods import build_tuner
 

@@ -23,10 +23,10 @@ __all__ = ["Job", "Stopped", "begin", "end", "stoppable"]
 PRELOAD = (
     "assembly",
     "trainer",
-    "pretrain_sections",
+    "sections.pretrain",
     "pretraining.trainer",
     "ensembles.making",
-    "tune_sections",
+    "sections.tune",
     "showing",
 )
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""

@@ -10,7 +10,6 @@ from datasets import Dataset
 from transformers import AutoConfig
 
 from .assembly import load_model, load_rows
-from .ensemble_sections import EnsembleRecipe
 from .models.configuration_ensemble import EnsembleConfig
 from .models.configuration_multitask import MultitaskConfig
 from .models.modeling_multitask import MultitaskModel
@@ -19,7 +18,8 @@ from .recipe import read_recipe
 from .report import Report
 from .run_pages import Shown
 from .schedules import Drawn, build_schedule
-from .sections import TrainRecipe
+from .sections.ensemble import EnsembleRecipe
+from .sections.parts import TrainRecipe
 from .tasks import Task
 
 __all__ = ["show"]

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .ensemble_sections import EnsembleRecipe
 from .given import Given, overlay
 from .models.construct import unknown
-from .pretrain_sections import PretrainRecipe
 from .recipe import read_recipe, write_layer
 from .run_sections import RunSection, expanded, filled, limited, scaled
 from .schema import RecipeError
-from .sections import TrainRecipe
+from .sections.ensemble import EnsembleRecipe
+from .sections.parts import TrainRecipe
+from .sections.pretrain import PretrainRecipe
+from .sections.tune import TuneRecipe
 from .standing import Published
 from .studies import Run
-from .tune_sections import TuneRecipe
 
 __all__ = ["KINDS", "ReproduceRecipe", "changed", "spelled_out"]
 

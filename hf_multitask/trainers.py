@@ -8,12 +8,12 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from .assembly import Rows, build_model, load_rows
-from .pretrain_sections import PretrainRecipe
 from .pretraining.encoder import add_adapter
 from .pretraining.evaluators import evaluators
 from .pretraining.judgement import Judge
 from .pretraining.trainer import PretrainingTrainer
-from .sections import RunRecipe, TaskSection, TrainRecipe
+from .sections.parts import RunRecipe, TaskSection, TrainRecipe
+from .sections.pretrain import PretrainRecipe
 from .trainer import MultitaskTrainer
 from .tuners.methods import build_tuner
 

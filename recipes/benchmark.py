@@ -13,13 +13,13 @@ import datasets
 import torch
 import transformers
 
-from hf_multitask.benchmark_sections import BenchmarkRecipe
 from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
 from hf_multitask.benchmarks.profiles import where_time_goes
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import in_turns
 from hf_multitask.benchmarks.workload import Workload
 from hf_multitask.recipe import read_recipe, run
+from hf_multitask.sections.benchmark import BenchmarkRecipe
 
 SUITES = {
     "data": data.contenders,

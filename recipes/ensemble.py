@@ -11,13 +11,13 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 from transformers import set_seed
 
 from hf_multitask.assembly import claim_folder, load_rows, move_model
-from hf_multitask.ensemble_sections import EnsembleRecipe
 from hf_multitask.ensembles.ballots import collect
 from hf_multitask.ensembles.judgement import judge
 from hf_multitask.ensembles.making import combine, gather, mix, soft_rows, taught
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.recipe import read_recipe, run, write_recipe
-from hf_multitask.sections import TrainRecipe
+from hf_multitask.sections.ensemble import EnsembleRecipe
+from hf_multitask.sections.parts import TrainRecipe
 from hf_multitask.tasks import Task
 from hf_multitask.trainers import build_trainer
 

@@ -8,8 +8,8 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from hf_multitask.pages import write_page
 from hf_multitask.recipe import read_recipe, run
-from hf_multitask.report_sections import ReportRecipe
 from hf_multitask.run_pages import beside_page, run_page
+from hf_multitask.sections.report import ReportRecipe
 from hf_multitask.showing import show
 
 

@@ -12,9 +12,9 @@ from transformers import set_seed
 
 from hf_multitask.assembly import join_folder
 from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.sections.tune import TuneRecipe
 from hf_multitask.trainers import build_trainer, read_rows
 from hf_multitask.training.curves import NotFinite
-from hf_multitask.tune_sections import TuneRecipe
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 
 DEFAULT = Path(__file__).parent / "configs" / "tune" / "demo.yaml"

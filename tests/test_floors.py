@@ -9,15 +9,15 @@ import hf_multitask
 
 PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
-    {"arguments", "jobs", "metrics", "models", "plots", "publish_sections", "report_sections", "shipping"},
+    {"arguments", "jobs", "metrics", "models", "plots", "shipping"},
     {"aggregators", "given", "onnx_export", "regularizers", "report", "schedules", "tasks", "tuners"},
     {"data", "evaluation", "pages", "schema", "studies", "training"},
-    {"benchmark_sections", "evaluator", "help", "mistakes", "run_sections", "standing", "tuning"},
-    {"ensembles", "pretraining", "recipe", "run_pages", "sections", "trainer"},
-    {"assembly", "benchmarks", "cards", "ensemble_sections", "pretrain_sections", "tune_sections"},
-    {"manifest", "showing", "study_sections", "trainers"},
-    {"hub", "rehearsal", "study_pages"},
-    {"study_tables"},
+    {"evaluator", "help", "mistakes", "run_sections", "standing", "tuning"},
+    {"ensembles", "pretraining", "recipe", "run_pages", "trainer"},
+    {"benchmarks", "cards", "sections"},
+    {"assembly", "manifest", "study_sections"},
+    {"hub", "showing", "study_pages", "trainers"},
+    {"rehearsal", "study_tables"},
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

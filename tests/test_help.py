@@ -3,7 +3,7 @@ import pytest
 from hf_multitask.help import help_text
 from hf_multitask.schedules import SCHEDULES
 from hf_multitask.schema import defaults, walk
-from hf_multitask.sections import SOURCES, EvaluateRecipe, TrainRecipe
+from hf_multitask.sections.parts import SOURCES, EvaluateRecipe, TrainRecipe
 
 RECIPES = [TrainRecipe, EvaluateRecipe]
 

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from datasets import Dataset
 
-from .arguments import settled
-from .models.configuration_minbert import MinBertConfig
-from .models.construct import unknown
-from .pretraining.stages import STAGES, SimCSE, Stage, build_stage
-from .pretraining.texts import TEXTS, TaskTexts, build_texts
-from .pretraining.trainer import PretrainingArguments
-from .schema import MemberOf, OptionsOf, RecipeError
-from .sections import ModelSection, RunRecipe, SizeOptions, TaskSection, TunerOptions
-from .tasks import Task
+from ..arguments import settled
+from ..models.configuration_minbert import MinBertConfig
+from ..models.construct import unknown
+from ..pretraining.stages import STAGES, SimCSE, Stage, build_stage
+from ..pretraining.texts import TEXTS, TaskTexts, build_texts
+from ..pretraining.trainer import PretrainingArguments
+from ..schema import MemberOf, OptionsOf, RecipeError
+from ..tasks import Task
+from .parts import ModelSection, RunRecipe, SizeOptions, TaskSection, TunerOptions
 
 __all__ = ["PretrainRecipe", "TrunkSection"]
 

@@ -8,11 +8,11 @@ from hf_multitask.aggregators import AGGREGATORS, PCGrad, build_aggregator
 from hf_multitask.arguments import MultitaskTrainingArguments, computes_bf16
 from hf_multitask.models.heads import HEADS
 from hf_multitask.models.objectives import OBJECTIVES
-from hf_multitask.pretrain_sections import PretrainRecipe
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
 from hf_multitask.regularizers import Bregman, Smart
 from hf_multitask.schedules import SCHEDULES, build_schedule
-from hf_multitask.sections import SOURCES, EvaluateRecipe, TrainRecipe
+from hf_multitask.sections.parts import SOURCES, EvaluateRecipe, TrainRecipe
+from hf_multitask.sections.pretrain import PretrainRecipe
 from hf_multitask.tasks import TASKS
 
 RECIPES = {TrainRecipe: [], EvaluateRecipe: ["--model", "somewhere"]}
@@ -208,7 +208,7 @@ def test_what_the_trainer_refuses_is_a_fault_of_the_recipe():
         train("--training.eval_strategy", "epochs").arguments()
 
 
-CONFIGS = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from .ensembles.ballots import Ballot
-from .ensembles.selection import best_per_task, greedy, threshold, tuned
-from .models.combiners import Combiner, Mean, Over, Vote, Weighted
-from .schema import RecipeError
-from .sections import DataSection
+from ..ensembles.ballots import Ballot
+from ..ensembles.selection import best_per_task, greedy, threshold, tuned
+from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
+from ..schema import RecipeError
+from .parts import DataSection
 
 __all__ = ["EnsembleRecipe"]
 

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from hf_multitask.help import help_text
-from hf_multitask.pretrain_sections import PretrainRecipe
 from hf_multitask.pretraining.stages import STAGES, SimCSE
 from hf_multitask.pretraining.texts import TEXTS
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
 from hf_multitask.schema import defaults, walk
+from hf_multitask.sections.pretrain import PretrainRecipe
 
-CONFIGS = sorted((Path(__file__).parent.parent / "recipes" / "configs" / "pretrain").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "recipes" / "configs" / "pretrain").glob("*.yaml"))
 
 
 def pretrain(*argv):

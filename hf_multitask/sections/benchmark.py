@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from .schema import RecipeError
+from ..schema import RecipeError
 
 __all__ = ["BenchmarkRecipe"]
 

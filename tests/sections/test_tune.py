@@ -3,8 +3,8 @@ from commands import ROOT
 
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
-from hf_multitask.sections import TrainRecipe
-from hf_multitask.tune_sections import TuneRecipe
+from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.tune import TuneRecipe
 
 RATE = "{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}}"
 

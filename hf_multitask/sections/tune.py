@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .arguments import MultitaskTrainingArguments
-from .given import Given, nested, overlay
-from .schema import Reader, RecipeError
-from .sections import TrainRecipe
-from .tuning import Dimension
+from ..arguments import MultitaskTrainingArguments
+from ..given import Given, nested, overlay
+from ..schema import Reader, RecipeError
+from ..tuning import Dimension
+from .parts import TrainRecipe
 
 __all__ = ["TuneRecipe"]
 

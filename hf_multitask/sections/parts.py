@@ -7,23 +7,23 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from transformers import BertConfig
 
-from .aggregators import AGGREGATORS, build_aggregator
-from .arguments import MultitaskTrainingArguments, settled
-from .data.demo import Demo
-from .data.sources import Course, Files, Hub, Published
-from .evaluator import fitting
-from .metrics import METRICS
-from .models.configuration_minbert import MinBertConfig
-from .models.configuration_multitask import check_task
-from .models.construct import unknown
-from .models.heads import HEADS
-from .models.objectives import OBJECTIVES, build_objective
-from .regularizers import REGULARIZERS, build_regularizer
-from .schedules import SCHEDULES, build_schedule
-from .schema import MemberOf, OptionsOf, Preset, RecipeError
-from .tasks import TASKS, Task
-from .training.gradients import misfits
-from .tuners.methods import TUNERS
+from ..aggregators import AGGREGATORS, build_aggregator
+from ..arguments import MultitaskTrainingArguments, settled
+from ..data.demo import Demo
+from ..data.sources import Course, Files, Hub, Published
+from ..evaluator import fitting
+from ..metrics import METRICS
+from ..models.configuration_minbert import MinBertConfig
+from ..models.configuration_multitask import check_task
+from ..models.construct import unknown
+from ..models.heads import HEADS
+from ..models.objectives import OBJECTIVES, build_objective
+from ..regularizers import REGULARIZERS, build_regularizer
+from ..schedules import SCHEDULES, build_schedule
+from ..schema import MemberOf, OptionsOf, Preset, RecipeError
+from ..tasks import TASKS, Task
+from ..training.gradients import misfits
+from ..tuners.methods import TUNERS
 
 __all__ = [
     "SOURCES",

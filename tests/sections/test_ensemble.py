@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from hf_multitask import SST, STS
-from hf_multitask.ensemble_sections import EnsembleRecipe
 from hf_multitask.ensembles.ballots import Ballot
 from hf_multitask.models.combiners import Mean, Vote, Weighted
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
+from hf_multitask.sections.ensemble import EnsembleRecipe
 
 MEMBERS = ["--members", "a,b"]
 

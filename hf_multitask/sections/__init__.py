@@ -1,0 +1,1 @@
+"""The settings of each recipe, checked as they are read."""
