@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .recipe import RecipeError, read_recipe
 from .run_sections import RunSection
-from .sections.parts import TrainRecipe
+from .sections.train import TrainRecipe
 from .studies import Run
 from .study_sections import KINDS, ReproduceRecipe
 from .trainers import build_first_stage, build_trainer, read_rows

@@ -19,7 +19,7 @@ from .report import Report
 from .run_pages import Shown
 from .schedules import Drawn, build_schedule
 from .sections.ensemble import EnsembleRecipe
-from .sections.parts import TrainRecipe
+from .sections.train import TrainRecipe
 from .tasks import Task
 
 __all__ = ["show"]

@@ -11,8 +11,8 @@ from .recipe import read_recipe, write_layer
 from .run_sections import RunSection, expanded, filled, limited, scaled
 from .schema import RecipeError
 from .sections.ensemble import EnsembleRecipe
-from .sections.parts import TrainRecipe
 from .sections.pretrain import PretrainRecipe
+from .sections.train import TrainRecipe
 from .sections.tune import TuneRecipe
 from .standing import Published
 from .studies import Run

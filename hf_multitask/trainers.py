@@ -12,8 +12,9 @@ from .pretraining.encoder import add_adapter
 from .pretraining.evaluators import evaluators
 from .pretraining.judgement import Judge
 from .pretraining.trainer import PretrainingTrainer
-from .sections.parts import RunRecipe, TaskSection, TrainRecipe
+from .sections.parts import RunRecipe, TaskSection
 from .sections.pretrain import PretrainRecipe
+from .sections.train import TrainRecipe
 from .trainer import MultitaskTrainer
 from .tuners.methods import build_tuner
 

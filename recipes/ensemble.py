@@ -17,7 +17,7 @@ from hf_multitask.ensembles.making import combine, gather, mix, soft_rows, taugh
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections.ensemble import EnsembleRecipe
-from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.tasks import Task
 from hf_multitask.trainers import build_trainer
 

@@ -11,7 +11,7 @@ from hf_multitask.assembly import leave, load_model, load_rows
 from hf_multitask.evaluation.submission import write_submission
 from hf_multitask.evaluator import InBatches, evaluate, predicted
 from hf_multitask.recipe import read_recipe, run
-from hf_multitask.sections.parts import EvaluateRecipe
+from hf_multitask.sections.evaluate import EvaluateRecipe
 from hf_multitask.tasks import Task
 from hf_multitask.training.backends import processes
 

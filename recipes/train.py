@@ -15,7 +15,7 @@ from hf_multitask.evaluation.baseline import BagOfWords
 from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance
-from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.trainers import build_trainer, read_rows
 from hf_multitask.training.callbacks import Pace
 from hf_multitask.training.checkpoints import chosen

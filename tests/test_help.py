@@ -3,7 +3,9 @@ import pytest
 from hf_multitask.help import help_text
 from hf_multitask.schedules import SCHEDULES
 from hf_multitask.schema import defaults, walk
-from hf_multitask.sections.parts import SOURCES, EvaluateRecipe, TrainRecipe
+from hf_multitask.sections.evaluate import EvaluateRecipe
+from hf_multitask.sections.parts import SOURCES
+from hf_multitask.sections.train import TrainRecipe
 
 RECIPES = [TrainRecipe, EvaluateRecipe]
 

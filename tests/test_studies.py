@@ -11,7 +11,7 @@ from statistics import mean, stdev
 import pytest
 
 from hf_multitask.recipe import read_recipe, write_recipe
-from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.studies import Run, execute, results, table
 from hf_multitask.study_sections import ReproduceRecipe
 

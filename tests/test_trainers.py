@@ -3,7 +3,7 @@ import torch
 from commands import TINY
 
 from hf_multitask.recipe import read_recipe
-from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.trainers import build_trainer, read_rows
 
 

@@ -8,7 +8,7 @@ from ..arguments import MultitaskTrainingArguments
 from ..given import Given, nested, overlay
 from ..schema import Reader, RecipeError
 from ..tuning import Dimension
-from .parts import TrainRecipe
+from .train import TrainRecipe
 
 __all__ = ["TuneRecipe"]
 

@@ -11,8 +11,10 @@ from hf_multitask.models.objectives import OBJECTIVES
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
 from hf_multitask.regularizers import Bregman, Smart
 from hf_multitask.schedules import SCHEDULES, build_schedule
-from hf_multitask.sections.parts import SOURCES, EvaluateRecipe, TrainRecipe
+from hf_multitask.sections.evaluate import EvaluateRecipe
+from hf_multitask.sections.parts import SOURCES
 from hf_multitask.sections.pretrain import PretrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.tasks import TASKS
 
 RECIPES = {TrainRecipe: [], EvaluateRecipe: ["--model", "somewhere"]}

@@ -3,7 +3,7 @@ from commands import ROOT
 
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.recipe import RecipeError, read_recipe, write_recipe
-from hf_multitask.sections.parts import TrainRecipe
+from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.sections.tune import TuneRecipe
 
 RATE = "{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}}"
