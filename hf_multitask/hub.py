@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
-from .manifest import Files, contents, ours
 from .models.members import FULL
+from .publishing.manifest import Files, contents, ours
 
 __all__ = ["publish", "push_model"]
 

@@ -9,14 +9,14 @@ import hf_multitask
 
 PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
-    {"arguments", "jobs", "metrics", "models", "plots", "shipping"},
-    {"aggregators", "given", "onnx_export", "regularizers", "report", "schedules", "tasks", "tuners"},
+    {"arguments", "jobs", "metrics", "models", "plots"},
+    {"aggregators", "given", "regularizers", "report", "schedules", "tasks", "tuners"},
     {"data", "evaluation", "pages", "schema", "studies", "training"},
     {"evaluator", "help", "mistakes", "run_sections", "standing", "tuning"},
     {"ensembles", "pretraining", "recipe", "run_pages", "trainer"},
-    {"benchmarks", "cards", "sections"},
-    {"assembly", "manifest", "study_sections"},
-    {"hub", "showing", "study_pages", "trainers"},
+    {"benchmarks", "publishing", "sections"},
+    {"assembly", "hub", "study_sections"},
+    {"showing", "study_pages", "trainers"},
     {"rehearsal", "study_tables"},
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

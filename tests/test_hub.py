@@ -21,8 +21,8 @@ from huggingface_hub import ModelCard
 from hf_multitask import QQP, SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig, Report
 from hf_multitask.arguments import MultitaskTrainingArguments
 from hf_multitask.hub import publish
+from hf_multitask.publishing.shipping import code
 from hf_multitask.recipe import yaml_text
-from hf_multitask.shipping import code
 from hf_multitask.trainer import MultitaskTrainer
 
 # huggingface_hub 2.4 uploads in an older way of its client's.

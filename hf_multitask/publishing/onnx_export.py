@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .models.libraries import library
-from .models.modeling_multitask import MultitaskModel
+from ..models.libraries import library
+from ..models.modeling_multitask import MultitaskModel
 
 __all__ = ["FILE", "export_onnx", "run_onnx"]
 

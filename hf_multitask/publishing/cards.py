@@ -11,13 +11,13 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 
-from .models.objectives import build_objective
-from .recipe import yaml_text
-from .report import Report
+from ..models.objectives import build_objective
+from ..recipe import yaml_text
+from ..report import Report
 
 __all__ = ["card", "on_hub"]
 
-HERE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 EXAMPLES = ("The soup was superb, but the service was slow.", "The soup was great, and the waiter took ages.")
 SETS = {
     "sst": ("SetFit/sst5", "SST-5", "Stanford Sentiment Treebank; its authors state no licence"),
@@ -65,7 +65,7 @@ def card(
 
 def template(kind: str) -> str:
     """The text of a template: in a checkout beside the package, else inside it."""
-    places = [folder / "model_cards" / f"{kind}.md" for folder in (HERE.parent, HERE)]
+    places = [folder / "model_cards" / f"{kind}.md" for folder in (PACKAGE.parent, PACKAGE)]
     return next(place for place in places if place.is_file()).read_text(encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["code", "settings"]
 
-HERE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 PALS = {"config": "pal_config", "layer": "pal_layer", "model": "pal_model", "__init__": "pal"}
 """What the files of `tuners/pal` are called beside those of `models`: transformers wants one flat folder."""
 
@@ -33,11 +33,11 @@ def code(*, pals: bool) -> dict[str, str]:
     >>> "modeling_multitask.py" in code(pals=False)
     True
     """
-    files = {path.name: path.read_text(encoding="utf-8") for path in (HERE / "models").glob("*.py")}
+    files = {path.name: path.read_text(encoding="utf-8") for path in (PACKAGE / "models").glob("*.py")}
     del files["__init__.py"]
     if pals:
         for name, flat in PALS.items():
-            files[f"{flat}.py"] = flattened((HERE / "tuners" / "pal" / f"{name}.py").read_text(encoding="utf-8"))
+            files[f"{flat}.py"] = flattened((PACKAGE / "tuners" / "pal" / f"{name}.py").read_text(encoding="utf-8"))
         # Whoever loads adapters makes PEFT know PALs first.
         files["adapters.py"] += "\nfrom .pal import PalConfig\n"
     return dict(sorted(files.items()))

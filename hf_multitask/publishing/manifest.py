@@ -5,11 +5,11 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..models.construct import unknown
+from ..models.members import check_inside, check_weights, digest
+from ..recipe import read_yaml, yaml_text
+from ..report import Report
 from .cards import card, on_hub
-from .models.construct import unknown
-from .models.members import check_inside, check_weights, digest
-from .recipe import read_yaml, yaml_text
-from .report import Report
 from .shipping import MAPS, code, settings
 
 __all__ = ["Files", "contents", "ours"]
