@@ -10,7 +10,8 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly import claim_folder, load_rows, move_model
+from hf_multitask.assembly.models import claim_folder, load_rows, move_model
+from hf_multitask.assembly.trainers import build_trainer
 from hf_multitask.ensembles.ballots import collect
 from hf_multitask.ensembles.judgement import judge
 from hf_multitask.ensembles.making import combine, gather, mix, soft_rows, taught
@@ -19,7 +20,6 @@ from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections.ensemble import EnsembleRecipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.tasks import Task
-from hf_multitask.trainers import build_trainer
 
 
 def main(argv):

@@ -7,7 +7,7 @@ from typing import Any
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-from hf_multitask.assembly import load_model
+from hf_multitask.assembly.models import load_model
 from hf_multitask.hub import publish
 from hf_multitask.publishing.onnx_export import export_onnx
 from hf_multitask.recipe import read_recipe, run

@@ -6,11 +6,11 @@ from pathlib import Path
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-from hf_multitask.pages import write_page
+from hf_multitask.pages.page import write_page
+from hf_multitask.pages.runs import beside_page, run_page
+from hf_multitask.pages.showing import show
 from hf_multitask.recipe import read_recipe, run
-from hf_multitask.run_pages import beside_page, run_page
 from hf_multitask.sections.report import ReportRecipe
-from hf_multitask.showing import show
 
 
 def main(argv):

@@ -7,12 +7,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path = [place for place in sys.path if place != str(HERE)]
 
-from hf_multitask.jobs import Stopped
 from hf_multitask.recipe import STOPPED, read_recipe, run
-from hf_multitask.rehearsal import rehearse
-from hf_multitask.studies import execute
-from hf_multitask.study_sections import ReproduceRecipe, spelled_out
-from hf_multitask.study_tables import write_tables
+from hf_multitask.studies.jobs import Stopped
+from hf_multitask.studies.rehearsal import rehearse
+from hf_multitask.studies.runs import execute
+from hf_multitask.studies.sections import ReproduceRecipe, spelled_out
+from hf_multitask.studies.tables import write_tables
 
 
 def main(argv):

@@ -10,10 +10,10 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 import optuna
 from transformers import set_seed
 
-from hf_multitask.assembly import join_folder
+from hf_multitask.assembly.models import join_folder
+from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections.tune import TuneRecipe
-from hf_multitask.trainers import build_trainer, read_rows
 from hf_multitask.training.curves import NotFinite
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 

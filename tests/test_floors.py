@@ -9,15 +9,15 @@ import hf_multitask
 
 PACKAGE = Path(hf_multitask.__file__).parent
 FLOORS = [
-    {"arguments", "jobs", "metrics", "models", "plots"},
-    {"aggregators", "given", "regularizers", "report", "schedules", "tasks", "tuners"},
-    {"data", "evaluation", "pages", "schema", "studies", "training"},
-    {"evaluator", "help", "mistakes", "run_sections", "standing", "tuning"},
-    {"ensembles", "pretraining", "recipe", "run_pages", "trainer"},
-    {"benchmarks", "publishing", "sections"},
-    {"assembly", "hub", "study_sections"},
-    {"showing", "study_pages", "trainers"},
-    {"rehearsal", "study_tables"},
+    {"models", "metrics", "plots", "arguments"},
+    {"tasks", "schedules", "aggregators", "regularizers", "tuners", "report", "given"},
+    {"data", "training", "evaluation", "schema"},
+    {"evaluator", "tuning", "help"},
+    {"trainer", "pretraining", "ensembles", "recipe"},
+    {"sections", "publishing", "benchmarks"},
+    {"assembly", "hub"},
+    {"pages"},
+    {"studies"},
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -6,7 +6,7 @@ import pytest
 from commands import ROOT, call, load
 
 from hf_multitask.recipe import read_recipe
-from hf_multitask.study_sections import ReproduceRecipe, spelled_out
+from hf_multitask.studies.sections import ReproduceRecipe, spelled_out
 
 REPRODUCE = load("reproduce")
 CONFIGS = ROOT / "recipes" / "configs"

@@ -21,13 +21,13 @@ from filelock import FileLock
 __all__ = ["Job", "Stopped", "begin", "end", "stoppable"]
 
 PRELOAD = (
-    "assembly",
+    "assembly.models",
     "trainer",
     "sections.pretrain",
     "pretraining.trainer",
     "ensembles.making",
     "sections.tune",
-    "showing",
+    "pages.showing",
 )
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""
 
@@ -59,7 +59,7 @@ def begin(scripts: Sequence[Job], log: Path, *, threads: int) -> Any:
     does the same, and it ends by itself when this process is killed.
     """
     context = multiprocessing.get_context("forkserver")
-    package = __name__.rpartition(".")[0]
+    package = __name__.partition(".")[0]
     context.set_forkserver_preload([f"{package}.{name}" for name in PRELOAD])
     process = context.Process(target=play, args=(list(scripts), log, threads))
     process.start()

@@ -7,16 +7,16 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from .assembly import Rows, build_model, load_rows
-from .pretraining.encoder import add_adapter
-from .pretraining.evaluators import evaluators
-from .pretraining.judgement import Judge
-from .pretraining.trainer import PretrainingTrainer
-from .sections.parts import RunRecipe, TaskSection
-from .sections.pretrain import PretrainRecipe
-from .sections.train import TrainRecipe
-from .trainer import MultitaskTrainer
-from .tuners.methods import build_tuner
+from ..pretraining.encoder import add_adapter
+from ..pretraining.evaluators import evaluators
+from ..pretraining.judgement import Judge
+from ..pretraining.trainer import PretrainingTrainer
+from ..sections.parts import RunRecipe, TaskSection
+from ..sections.pretrain import PretrainRecipe
+from ..sections.train import TrainRecipe
+from ..trainer import MultitaskTrainer
+from ..tuners.methods import build_tuner
+from .models import Rows, build_model, load_rows
 
 __all__ = ["FirstStage", "build_first_stage", "build_trainer", "read_rows"]
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from commands import TINY, call, load
 
-from hf_multitask.pages import Part, page, rows_table
+from hf_multitask.pages.page import Part, page, rows_table
 
 REPORT, TRAIN, ENSEMBLE = load("report"), load("train"), load("ensemble")
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from commands import TINY
 
+from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.recipe import read_recipe
 from hf_multitask.sections.train import TrainRecipe
-from hf_multitask.trainers import build_trainer, read_rows
 
 
 @pytest.fixture

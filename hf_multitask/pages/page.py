@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .report import replace_text
+from ..report import replace_text
 
 __all__ = ["Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .given import Given, overlay
-from .models.construct import unknown
-from .recipe import read_recipe, write_layer
+from ..given import Given, overlay
+from ..models.construct import unknown
+from ..recipe import read_recipe, write_layer
+from ..schema import RecipeError
+from ..sections.ensemble import EnsembleRecipe
+from ..sections.pretrain import PretrainRecipe
+from ..sections.train import TrainRecipe
+from ..sections.tune import TuneRecipe
 from .run_sections import RunSection, expanded, filled, limited, scaled
-from .schema import RecipeError
-from .sections.ensemble import EnsembleRecipe
-from .sections.pretrain import PretrainRecipe
-from .sections.train import TrainRecipe
-from .sections.tune import TuneRecipe
+from .runs import Run
 from .standing import Published
-from .studies import Run
 
 __all__ = ["KINDS", "ReproduceRecipe", "changed", "spelled_out"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..report import Report, aligned
 from .jobs import Job, begin, end, stoppable
-from .report import Report, aligned
 
 __all__ = ["Run", "execute", "results", "table"]
 

@@ -7,8 +7,8 @@ from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.evaluation.comparison import Pair, gains
 from hf_multitask.metrics import bootstrap
 from hf_multitask.report import Report
-from hf_multitask.standing import Published, standings, table
-from hf_multitask.studies import Run
+from hf_multitask.studies.runs import Run
+from hf_multitask.studies.standing import Published, standings, table
 
 draw = np.random.default_rng(3)
 LABELS = {"sst": draw.integers(0, 5, 80), "qqp": draw.integers(0, 2, 80), "sts": draw.random(80) * 5}

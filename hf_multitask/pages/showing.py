@@ -9,18 +9,18 @@ import numpy as np
 from datasets import Dataset
 from transformers import AutoConfig
 
-from .assembly import load_model, load_rows
-from .models.configuration_ensemble import EnsembleConfig
-from .models.configuration_multitask import MultitaskConfig
-from .models.modeling_multitask import MultitaskModel
-from .pretraining.evaluators import encoding
-from .recipe import read_recipe
-from .report import Report
-from .run_pages import Shown
-from .schedules import Drawn, build_schedule
-from .sections.ensemble import EnsembleRecipe
-from .sections.train import TrainRecipe
-from .tasks import Task
+from ..assembly.models import load_model, load_rows
+from ..models.configuration_ensemble import EnsembleConfig
+from ..models.configuration_multitask import MultitaskConfig
+from ..models.modeling_multitask import MultitaskModel
+from ..pretraining.evaluators import encoding
+from ..recipe import read_recipe
+from ..report import Report
+from ..schedules import Drawn, build_schedule
+from ..sections.ensemble import EnsembleRecipe
+from ..sections.train import TrainRecipe
+from ..tasks import Task
+from .runs import Shown
 
 __all__ = ["show"]
 

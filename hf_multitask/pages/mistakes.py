@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from .evaluation.answers import Answers
-from .models.objectives import build_objective
+from ..evaluation.answers import Answers
+from ..models.objectives import build_objective
 
 __all__ = ["Mistake", "mistakes", "probabilities"]
 

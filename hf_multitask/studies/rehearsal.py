@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .recipe import RecipeError, read_recipe
+from ..assembly.trainers import build_first_stage, build_trainer, read_rows
+from ..recipe import RecipeError, read_recipe
+from ..sections.train import TrainRecipe
 from .run_sections import RunSection
-from .sections.train import TrainRecipe
-from .studies import Run
-from .study_sections import KINDS, ReproduceRecipe
-from .trainers import build_first_stage, build_trainer, read_rows
+from .runs import Run
+from .sections import KINDS, ReproduceRecipe
 
 __all__ = ["rehearse"]
 

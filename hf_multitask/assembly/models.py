@@ -14,18 +14,18 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel
 
-from .data.rows import load_all, overlap
-from .data.streams import RowStream
-from .data.vocabulary import train_tokenizer
-from .models.configuration_minbert import MinBertConfig
-from .models.configuration_multitask import MultitaskConfig
-from .models.construct import construct
-from .models.modeling_ensemble import EnsembleModel
-from .models.modeling_multitask import MultitaskModel
-from .recipe import RecipeError, read_recipe, write_recipe
-from .sections.parts import SOURCES, DataSection, ModelSection
-from .tasks import Task
-from .tuners.methods import build_tuner
+from ..data.rows import load_all, overlap
+from ..data.streams import RowStream
+from ..data.vocabulary import train_tokenizer
+from ..models.configuration_minbert import MinBertConfig
+from ..models.configuration_multitask import MultitaskConfig
+from ..models.construct import construct
+from ..models.modeling_ensemble import EnsembleModel
+from ..models.modeling_multitask import MultitaskModel
+from ..recipe import RecipeError, read_recipe, write_recipe
+from ..sections.parts import SOURCES, DataSection, ModelSection
+from ..tasks import Task
+from ..tuners.methods import build_tuner
 
 __all__ = ["build_model", "claim_folder", "join_folder", "leave", "load_model", "load_rows", "move_model"]
 

@@ -12,8 +12,8 @@ import pytest
 
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
-from hf_multitask.studies import Run, execute, results, table
-from hf_multitask.study_sections import ReproduceRecipe
+from hf_multitask.studies.runs import Run, execute, results, table
+from hf_multitask.studies.sections import ReproduceRecipe
 
 # Stands in for a recipe: it notes how it was called, and leaves a report unless its file says not to.
 SCRIPT = """
@@ -89,8 +89,8 @@ def test_who_ends_a_study_ends_its_runs(run, number, tmp_path):
     long = run("long", 0, "wait 60")
     code = f"""
 from pathlib import Path
-from hf_multitask.jobs import Stopped
-from hf_multitask.studies import Run, execute
+from hf_multitask.studies.jobs import Stopped
+from hf_multitask.studies.runs import Run, execute
 if __name__ == "__main__":
     run = Run("long", 0, Path({str(long.script)!r}), Path({str(long.recipe)!r}), Path({str(long.folder)!r}))
     try:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from .evaluation.answers import Answers, load_answers
-from .evaluation.comparison import Pair, gains
-from .mistakes import mistakes, probabilities
-from .pages import Part, figures, page, preformatted, rows_table
-from .plots import (
+from ..evaluation.answers import Answers, load_answers
+from ..evaluation.comparison import Pair, gains
+from ..plots import (
     agreement,
     can_plot,
     confusion,
@@ -27,7 +25,9 @@ from .plots import (
     scatter,
     task_shares,
 )
-from .report import Report
+from ..report import Report
+from .mistakes import mistakes, probabilities
+from .page import Part, figures, page, preformatted, rows_table
 
 __all__ = ["Shown", "beside_page", "run_page"]
 

@@ -4,12 +4,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .pages import Part, figures, markdown_table, page, rows_table
-from .plots import can_plot, embedded, embedded_file, sweep_curve
+from ..pages.page import Part, figures, markdown_table, page, rows_table
+from ..plots import can_plot, embedded, embedded_file, sweep_curve
 from .run_sections import expanded
+from .runs import Run
+from .sections import ReproduceRecipe
 from .standing import Standing, table
-from .studies import Run
-from .study_sections import ReproduceRecipe
 
 __all__ = ["study_page"]
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .pages import write_page
-from .report import replace_text
+from ..pages.page import write_page
+from ..report import replace_text
+from .pages import study_page
+from .runs import Run, results, table
+from .sections import ReproduceRecipe
 from .standing import standings
 from .standing import table as beside
-from .studies import Run, results, table
-from .study_pages import study_page
-from .study_sections import ReproduceRecipe
 
 __all__ = ["write_tables"]
 

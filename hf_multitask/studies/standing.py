@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .evaluation.answers import Answers, load_answers
-from .evaluation.comparison import Gain, Pair, gains
-from .metrics import unit_score
-from .report import Report, aligned
-from .studies import Run
+from ..evaluation.answers import Answers, load_answers
+from ..evaluation.comparison import Gain, Pair, gains
+from ..metrics import unit_score
+from ..report import Report, aligned
+from .runs import Run
 
 __all__ = ["Published", "Standing", "standings", "table"]
 

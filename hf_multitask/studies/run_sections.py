@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
-from .given import Given, nested, overlay
-from .schema import RecipeError
+from ..given import Given, nested, overlay
+from ..schema import RecipeError
 
 __all__ = ["RunSection", "expanded", "filled", "limited", "scaled"]
 

@@ -1,0 +1,1 @@
+"""From the settings of a recipe to rows, models, folders and trainers."""

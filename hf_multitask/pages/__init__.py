@@ -1,0 +1,1 @@
+"""`report.html`: what a run or an ensemble reached, in one file that a browser opens without a network."""
