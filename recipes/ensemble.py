@@ -10,7 +10,8 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.models import claim_folder, load_rows, move_model
+from hf_multitask.assembly.folders import claim_folder, move_model
+from hf_multitask.assembly.rows import load_rows
 from hf_multitask.assembly.trainers import build_trainer
 from hf_multitask.ensembles.ballots import collect
 from hf_multitask.ensembles.judgement import judge

@@ -7,13 +7,14 @@ from typing import Any
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-from hf_multitask.assembly.models import leave, load_model, load_rows
+from hf_multitask.assembly.models import load_model
+from hf_multitask.assembly.rows import load_rows
 from hf_multitask.evaluation.submission import write_submission
 from hf_multitask.evaluator import InBatches, evaluate, predicted
 from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections.evaluate import EvaluateRecipe
 from hf_multitask.tasks import Task
-from hf_multitask.training.backends import processes
+from hf_multitask.training.backends import leave, processes
 
 
 def main(argv):

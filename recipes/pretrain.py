@@ -9,12 +9,13 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.models import claim_folder, leave, move_model
+from hf_multitask.assembly.folders import claim_folder, move_model
 from hf_multitask.assembly.trainers import build_first_stage
 from hf_multitask.plots import can_plot
 from hf_multitask.pretraining.encoder import save_encoder
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections.pretrain import PretrainRecipe
+from hf_multitask.training.backends import leave
 from hf_multitask.training.checkpoints import chosen
 
 DEFAULT = Path(__file__).parent / "configs" / "pretrain" / "demo.yaml"

@@ -9,7 +9,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.models import claim_folder, leave, move_model
+from hf_multitask.assembly.folders import claim_folder, move_model
 from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.evaluation.baseline import BagOfWords
@@ -17,6 +17,7 @@ from hf_multitask.evaluator import evaluate
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.report import chance
 from hf_multitask.sections.train import TrainRecipe
+from hf_multitask.training.backends import leave
 from hf_multitask.training.callbacks import Pace
 from hf_multitask.training.checkpoints import chosen
 

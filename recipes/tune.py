@@ -10,7 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 import optuna
 from transformers import set_seed
 
-from hf_multitask.assembly.models import join_folder
+from hf_multitask.assembly.folders import join_folder
 from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.recipe import read_recipe, run, write_recipe
 from hf_multitask.sections.tune import TuneRecipe

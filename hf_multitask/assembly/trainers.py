@@ -16,7 +16,8 @@ from ..sections.pretrain import PretrainRecipe
 from ..sections.train import TrainRecipe
 from ..trainer import MultitaskTrainer
 from ..tuners.methods import build_tuner
-from .models import Rows, build_model, load_rows
+from .models import build_model
+from .rows import Rows, load_rows
 
 __all__ = ["FirstStage", "build_first_stage", "build_trainer", "read_rows"]
 

@@ -9,7 +9,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import AutoConfig
 
-from ..assembly.models import load_model, load_rows
+from ..assembly.models import load_model
+from ..assembly.rows import load_rows
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.modeling_multitask import MultitaskModel

@@ -1,12 +1,13 @@
 """How a launch divides a model among processes, and what it must be told or cannot do."""
 
+import gc
 import os
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
-__all__ = ["backend_of", "check_launch", "prepare", "processes"]
+__all__ = ["backend_of", "check_launch", "leave", "prepare", "processes"]
 
 
 def processes() -> PartialState:
@@ -49,3 +50,10 @@ def prepare(accelerator: Accelerator, *, optim: str) -> None:
         )
     # Else it takes an AdamW of its own for weights that are kept off the GPU.
     config["zero_force_ds_cpu_optimizer"] = False
+
+
+def leave() -> None:
+    """End what processes have in common, after the trainer was let go: what outlives it aborts some of them at exit."""
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
