@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["Job", "Stopped", "begin", "end", "stoppable"]
+__all__ = ["Job", "Stopped", "begin", "end", "gpu_at", "stoppable"]
 
 PRELOAD = (
     "assembly.models",
@@ -52,25 +52,27 @@ class Job:
     anew: bool = False
 
 
-def begin(scripts: Sequence[Job], log: Path, *, threads: int) -> Any:
+def begin(scripts: Sequence[Job], log: Path, *, threads: int, gpu: str | None = None) -> Any:
     """Start scripts, one after the other, in one process; the process.
 
-    It ends with the first script that fails. What they print goes to `log`. Beside it lies a lock, so that nobody else
-    does the same, and it ends by itself when this process is killed.
+    Of several GPUs it sees the one that is named. It ends with the first script that fails. What they print goes to
+    `log`. Beside it lies a lock, so that nobody else does the same, and it ends by itself when this process is killed.
     """
     context = multiprocessing.get_context("forkserver")
     package = __name__.partition(".")[0]
     context.set_forkserver_preload([f"{package}.{name}" for name in PRELOAD])
-    process = context.Process(target=play, args=(list(scripts), log, threads))
+    process = context.Process(target=play, args=(list(scripts), log, threads, gpu))
     process.start()
     return process
 
 
-def play(scripts: Sequence[Job], log: Path, threads: int) -> None:
+def play(scripts: Sequence[Job], log: Path, threads: int, gpu: str | None) -> None:
     """What happens in the process of its own."""
     threading.Thread(target=follow, daemon=True).start()
     # What was imported stays: looking through it for garbage would take longer than a small run.
     gc.freeze()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         limit(threads)
@@ -92,6 +94,15 @@ def play(scripts: Sequence[Job], log: Path, threads: int) -> None:
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
+
+
+def gpu_at(place: int) -> str | None:
+    """The GPU for a place among those that go on side by side, each in turn; None without any."""
+    import torch
+
+    count = torch.cuda.device_count()
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    return names[place % len(names)] if count else None
 
 
 def limit(threads: int) -> None:

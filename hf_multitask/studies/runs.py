@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -12,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..report import Report, aligned
-from .jobs import Job, begin, end, stoppable
+from .jobs import Job, begin, end, gpu_at, stoppable
 
 __all__ = ["Run", "execute", "results", "table"]
 
@@ -57,7 +58,7 @@ class Run:
     def log(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.log")
 
-    def start(self, threads: int) -> Any:
+    def start(self, threads: int, place: int) -> Any:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
         words = WORDS.get(self.script.stem, WORDS["train"])
         # A search that lost a trial would go on otherwise than one that did not: what cannot resume begins anew.
@@ -66,7 +67,7 @@ class Run:
         ]
         if self.after is not None:
             scripts.append(Job(self.after, ["--folder", str(self.folder)], self.folder / "report.html"))
-        return begin(scripts, self.log, threads=threads)
+        return begin(scripts, self.log, threads=threads, gpu=gpu_at(place))
 
     def fault(self, code: int | None) -> str | None:
         """What went wrong with it, when its process ended with `code`."""
@@ -81,20 +82,23 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
     left = [run for run in runs if not run.done]
     threads = max((os.cpu_count() or 1) // jobs, 1)
     going: dict[Run, Any] = {}
+    places: dict[Run, int] = {}
     faults = []
     with stoppable(), tqdm(total=len(runs), initial=len(runs) - len(left), unit="run") as bar:
         try:
             while left or going:
                 for run in [run for run in left if run.ready][: jobs - len(going)]:
                     left.remove(run)
-                    going[run] = run.start(threads)
+                    places[run] = next(place for place in range(jobs) if place not in places.values())
+                    going[run] = run.start(threads, places[run])
                 if not going:
                     break
                 bar.set_postfix_str(", ".join(run.folder.name for run in going))
-                # Now and then without an end, so that the time left is shown anew.
-                wait([process.sentinel for process in going.values()], timeout=1)
+                # On a terminal now and then without an end, so that the time left is shown anew.
+                wait([process.sentinel for process in going.values()], timeout=1 if sys.stderr.isatty() else None)
                 for run in [run for run, process in going.items() if not process.is_alive()]:
                     bar.update()
+                    places.pop(run)
                     if fault := run.fault(going.pop(run).exitcode):
                         faults.append(fault)
         finally:

@@ -12,6 +12,7 @@ import pytest
 
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
+from hf_multitask.studies.jobs import gpu_at
 from hf_multitask.studies.runs import Run, execute, results, table
 from hf_multitask.studies.sections import ReproduceRecipe
 
@@ -77,7 +78,7 @@ def test_a_run_begins_when_what_it_needs_is_there(run):
 
 def test_two_studies_of_the_same_runs_share_them(run):
     one = run("one", 0, "wait 1")
-    first, second = one.start(1), one.start(1)
+    first, second = one.start(1, 0), one.start(1, 1)
     for process in (first, second):
         process.join()
         assert process.exitcode == 0
@@ -90,6 +91,7 @@ def test_who_ends_a_study_ends_its_runs(run, number, tmp_path):
     code = f"""
 from pathlib import Path
 from hf_multitask.studies.jobs import Stopped
+from hf_multitask.studies.jobs import gpu_at
 from hf_multitask.studies.runs import Run, execute
 if __name__ == "__main__":
     run = Run("long", 0, Path({str(long.script)!r}), Path({str(long.recipe)!r}), Path({str(long.folder)!r}))
@@ -202,3 +204,13 @@ def test_the_studies_that_come_with_the_package_can_be_read(pytestconfig, monkey
         words = ["--config", str(file), "--output_dir", str(tmp_path), "--data_dir", "rows", "--trunk", "bert"]
         for run in read_recipe(ReproduceRecipe, words).build(pytestconfig.rootpath / "recipes"):
             read_recipe(TrainRecipe, ["--config", str(run.recipe)])
+
+
+@pytest.mark.parametrize(("count", "seen", "found"), [(0, None, None), (0, "", None), (2, None, "1"), (2, "4,6", "6")])
+def test_of_several_gpus_each_job_has_one(count, seen, found, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    if seen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    assert gpu_at(3) == found
