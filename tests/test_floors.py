@@ -14,8 +14,8 @@ FLOORS = [
     {"data", "training", "evaluation", "schema"},
     {"evaluator", "tuning", "help"},
     {"trainer", "pretraining", "ensembles", "recipe"},
-    {"sections", "publishing", "benchmarks"},
-    {"assembly", "hub"},
+    {"sections", "publishing"},
+    {"assembly", "hub", "benchmarks"},
     {"pages"},
     {"studies"},
 ]

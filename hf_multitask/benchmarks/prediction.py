@@ -1,6 +1,8 @@
 """Answers to raw pairs of texts, beside the ways that people get them today."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from transformers import pipeline
 from ..ensembles.soups import soup
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
+from ..publishing.onnx_export import export_onnx, open_onnx, read, run_onnx
 from .texts import text_rows, tokenizer
 from .training import bert
 from .turns import Contender
@@ -42,6 +45,7 @@ def contenders(workload: Workload) -> list[Contender]:
         "ours": (predict(members[0]), None),
         "transformers.pipeline": (lambda i: classify(asked, batch_size=size), 1.5),
         "CrossEncoder.predict": (lambda i: scorer.predict(pairs, batch_size=size, show_progress_bar=False), 1.3),
+        **by_onnx(workload, members[0], first, second),
         "ours, a soup of 3": (predict(soup(members[:3])), None),
         "ours, 3 members": (predict(EnsembleModel.from_members(members[:3])), None),
         "ours, 9 members": (predict(EnsembleModel.from_members(members)), None),
@@ -49,6 +53,24 @@ def contenders(workload: Workload) -> list[Contender]:
     return [
         Contender(name, in_precision(workload, call), at_least=goal, rows=count) for name, (call, goal) in calls.items()
     ]
+
+
+def by_onnx(
+    workload: Workload, model: MultitaskModel, first: Sequence[str], second: Sequence[str]
+) -> dict[str, tuple[Callable[[int], object], None]]:
+    """Our graph under ONNX Runtime, rows sorted by length as ours are; it computes in float32 alone."""
+    if workload.bf16 or find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
+        return {}
+    with TemporaryDirectory() as folder:
+        session = open_onnx(export_onnx(model, folder), threads=torch.get_num_threads())
+
+    def answer(i: int) -> None:
+        order = sorted(range(len(first)), key=lambda row: -len(first[row]) - len(second[row]))
+        for at in range(0, len(order), workload.rows):
+            rows = order[at : at + workload.rows]
+            run_onnx(session, read(model, [first[row] for row in rows], [second[row] for row in rows]))
+
+    return {"ours, by ONNX Runtime": (answer, None)}
 
 
 def member(workload: Workload) -> MultitaskModel:

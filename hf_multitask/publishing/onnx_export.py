@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ..models.libraries import library
 from ..models.modeling_multitask import MultitaskModel
 
-__all__ = ["FILE", "export_onnx", "run_onnx"]
+__all__ = ["FILE", "export_onnx", "open_onnx", "read", "run_onnx"]
 
 FILE = Path("onnx", "model.onnx")
 SAMPLES = (
@@ -110,13 +110,14 @@ def check(model: MultitaskModel, path: Path) -> None:
     """Raise unless the graph gives what the model gives, on rows and lengths that it was not traced with."""
     first = [f"{one} {other}" for one in SAMPLES for other in SAMPLES[:2]]
     second = [f"{one} {other}" for one in SAMPLES[:2] for other in SAMPLES]
+    session = open_onnx(path)
     for name, task in model.tasks.items():
         if model.config.texts(name) == 2:
             given = read(model, [text for pair in zip(first, second, strict=True) for text in pair])
         else:
             given = read(model, first, second if task["pair"] else None)
         want = model.predict(name, first, second if task["pair"] else None).scores
-        gap = float(np.abs(run_onnx(path, given)[name] - want.numpy()).max())
+        gap = float(np.abs(run_onnx(session, given)[name] - want.numpy()).max())
         if gap > NEAR:
             path.unlink()
             raise ValueError(
@@ -137,8 +138,14 @@ def read(model: MultitaskModel, first: Sequence[str], second: Sequence[str] | No
     return {name: tokens[name] for name in INPUTS if name in tokens}
 
 
-def run_onnx(path: str | Path, given: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def open_onnx(path: str | Path, *, threads: int = 0) -> Any:
+    """A graph under ONNX Runtime on the processor; with 0 it takes as many threads as it likes."""
+    options = library("onnxruntime", "SessionOptions")()
+    options.intra_op_num_threads = threads
+    return library("onnxruntime", "InferenceSession")(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(session: Any, given: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """The scores of each task by ONNX Runtime."""
-    session = library("onnxruntime", "InferenceSession")(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {key: value.numpy() for key, value in given.items()}), strict=True))

@@ -9,7 +9,7 @@ from batches import FIRST, SECOND
 
 from hf_multitask import SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig
 from hf_multitask.publishing import onnx_export
-from hf_multitask.publishing.onnx_export import check, export_onnx, read, run_onnx
+from hf_multitask.publishing.onnx_export import check, export_onnx, open_onnx, read, run_onnx
 
 APART = dataclasses.replace(STS, head={"class": "Cosine"})
 
@@ -24,7 +24,7 @@ def test_the_graph_gives_what_the_model_gives(small, tokenizer, tmp_path, monkey
     assert str(Path(onnx_export.__file__).parents[1]).encode() not in path.read_bytes()
     assert b"site-packages" not in path.read_bytes()
     texts = [text for pair in zip(FIRST, SECOND, strict=True) for text in pair]
-    found = run_onnx(path, read(model, texts))
+    found = run_onnx(open_onnx(path), read(model, texts))
     torch.testing.assert_close(torch.tensor(found["sst"]), model.predict("sst", texts).scores, atol=1e-5, rtol=0)
     want = model.predict("sts", FIRST, SECOND).scores
     torch.testing.assert_close(torch.tensor(found["sts"]), want, atol=1e-5, rtol=0)
