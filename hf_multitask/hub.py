@@ -53,7 +53,7 @@ def publish(
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
         there = api.list_repo_files(repo, revision=revision)
-        check_kind(repo, there, files)
+        check_same_kind(repo, there, files)
         stale = [path for path in there if ours(path) and path not in files]
         return send(api, repo, files, stale, revision=revision, commit_message=commit_message)
 
@@ -96,7 +96,7 @@ def check_repo(repo: str) -> None:
         ) from error
 
 
-def check_kind(repo: str, there: Iterable[str], files: Files) -> None:
+def check_same_kind(repo: str, there: Iterable[str], files: Files) -> None:
     """Raise where a model would take the place of an adapter, or the other way round."""
     kinds = [{"adapter_config.json": "an adapter", "config.json": "a model"}.get(name) for name in there]
     new = "an adapter" if "adapter_config.json" in files else "a model"

@@ -2,8 +2,9 @@
 
 import inspect
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from transformers import BertConfig
 
@@ -20,7 +21,16 @@ from ..schema import MemberOf, OptionsOf, Preset, RecipeError
 from ..tasks import TASKS, Task
 from ..tuners.methods import TUNERS
 
-__all__ = ["SOURCES", "DataSection", "ModelSection", "RunRecipe", "SizeOptions", "TaskSection", "TunerOptions"]
+__all__ = [
+    "SOURCES",
+    "DataSection",
+    "ModelSection",
+    "RunRecipe",
+    "SizeOptions",
+    "TaskSection",
+    "TunerOptions",
+    "trainer_options",
+]
 
 SOURCES: dict[str, type] = {source.__name__: source for source in (Course, Demo, Files, Hub, Published)}
 
@@ -45,6 +55,26 @@ SizeOptions = Annotated[
         usual=("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"),
     ),
 ]
+
+# Of a trainer's settings those that --help shows.
+USUAL = (
+    *("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay"),
+    *("max_grad_norm", "per_device_train_batch_size", "per_device_eval_batch_size"),
+)
+RARER = (
+    *("bf16", "eval_strategy", "eval_steps", "save_strategy", "save_steps", "save_total_limit"),
+    *("load_best_model_at_end", "metric_for_best_model", "logging_steps", "report_to"),
+)
+
+
+def trainer_options(
+    arguments: type, *, ours: Collection[str] = (), usual: Collection[str] = (), without: Collection[str] = ()
+) -> OptionsOf:
+    """The settings of a trainer's `arguments`; what is `ours` stands beside them in a recipe, not among them."""
+    hints = {name: kind for name, kind in get_type_hints(arguments).items() if name not in without}
+    elsewhere = {name: name for name in ("output_dir", "seed", *ours)} | {"resume_from_checkpoint": "resume"}
+    hints["bf16"] = bool | Literal["auto"]
+    return OptionsOf(arguments, hints, elsewhere=elsewhere, usual=(*USUAL, *usual, *RARER))
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from datasets import Dataset
 
@@ -12,9 +12,9 @@ from ..models.construct import unknown
 from ..pretraining.stages import STAGES, SimCSE, Stage, build_stage
 from ..pretraining.texts import TEXTS, TaskTexts, build_texts
 from ..pretraining.trainer import PretrainingArguments
-from ..schema import MemberOf, OptionsOf, RecipeError
+from ..schema import MemberOf, RecipeError
 from ..tasks import Task
-from .parts import ModelSection, RunRecipe, SizeOptions, TaskSection, TunerOptions
+from .parts import ModelSection, RunRecipe, SizeOptions, TaskSection, TunerOptions, trainer_options
 
 __all__ = ["PretrainRecipe", "TrunkSection"]
 
@@ -23,38 +23,7 @@ TextOptions = Annotated[dict[str, Any], MemberOf("text", TEXTS, shorthands={"tex
 
 # What the objective decides, and what only a model with several kinds of input needs.
 DECIDED = {"batch_sampler", "multi_dataset_batch_sampler", "router_mapping", "prompts", "warmup_ratio"}
-TrainingOptions = Annotated[
-    dict[str, Any],
-    OptionsOf(
-        PretrainingArguments,
-        {
-            **{name: kind for name, kind in get_type_hints(PretrainingArguments).items() if name not in DECIDED},
-            "bf16": bool | Literal["auto"],
-        },
-        elsewhere={**{name: name for name in ("output_dir", "seed")}, "resume_from_checkpoint": "resume"},
-        usual=(
-            "num_train_epochs",
-            "max_steps",
-            "learning_rate",
-            "lr_scheduler_type",
-            "warmup_steps",
-            "weight_decay",
-            "max_grad_norm",
-            "per_device_train_batch_size",
-            "per_device_eval_batch_size",
-            "bf16",
-            "eval_strategy",
-            "eval_steps",
-            "save_strategy",
-            "save_steps",
-            "save_total_limit",
-            "load_best_model_at_end",
-            "metric_for_best_model",
-            "logging_steps",
-            "report_to",
-        ),
-    ),
-]
+TrainingOptions = Annotated[dict[str, Any], trainer_options(PretrainingArguments, without=DECIDED)]
 
 
 @dataclass

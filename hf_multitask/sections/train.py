@@ -2,17 +2,17 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from ..aggregators import AGGREGATORS, build_aggregator
 from ..arguments import MultitaskTrainingArguments, settled
 from ..models.construct import unknown
 from ..regularizers import REGULARIZERS, build_regularizer
 from ..schedules import SCHEDULES, build_schedule
-from ..schema import MemberOf, OptionsOf, RecipeError
+from ..schema import MemberOf, RecipeError
 from ..tasks import TASKS
 from ..training.gradients import misfits
-from .parts import ModelSection, RunRecipe, TunerOptions
+from .parts import ModelSection, RunRecipe, TunerOptions, trainer_options
 
 __all__ = ["TrainRecipe"]
 
@@ -21,36 +21,10 @@ AggregatorOptions = Annotated[dict[str, Any], MemberOf("aggregator", AGGREGATORS
 RegularizerOptions = Annotated[dict[str, Any], MemberOf("regularizer", REGULARIZERS)]
 TrainingOptions = Annotated[
     dict[str, Any],
-    OptionsOf(
+    trainer_options(
         MultitaskTrainingArguments,
-        {**get_type_hints(MultitaskTrainingArguments), "bf16": bool | Literal["auto"]},
-        elsewhere={
-            **{name: name for name in ("output_dir", "seed", "loss", "early_stopping", "halve_on_rising_loss")},
-            "resume_from_checkpoint": "resume",
-        },
-        usual=(
-            "num_train_epochs",
-            "max_steps",
-            "learning_rate",
-            "lr_scheduler_type",
-            "warmup_steps",
-            "weight_decay",
-            "max_grad_norm",
-            "per_device_train_batch_size",
-            "per_device_eval_batch_size",
-            "gradient_accumulation_steps",
-            "bf16",
-            "torch_compile",
-            "eval_strategy",
-            "eval_steps",
-            "save_strategy",
-            "save_steps",
-            "save_total_limit",
-            "load_best_model_at_end",
-            "metric_for_best_model",
-            "logging_steps",
-            "report_to",
-        ),
+        ours=("loss", "early_stopping", "halve_on_rising_loss"),
+        usual=("gradient_accumulation_steps", "torch_compile"),
     ),
 ]
 
