@@ -24,6 +24,8 @@ R = TypeVar("R")
 WIDTH = 100
 STOPPED = 143
 """The exit code of a run that was told to stop, as shells know it."""
+KERNELS = 128
+"""How many kernels oneDNN keeps, instead of 1024: each holds memory, and training meets other lengths in each step."""
 HERE = "command line"
 
 PLAIN = [f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")]
@@ -90,6 +92,7 @@ def run(main: Callable[[list[str]], object]) -> int:
     A fault of the recipe, and any ValueError, RuntimeError or OSError that this package raises, is a sentence for
     the user and printed alone; everything else keeps its traceback.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     try:
         main(sys.argv[1:])
     except (ValueError, RuntimeError, OSError) as error:
