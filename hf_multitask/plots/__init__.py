@@ -1,6 +1,6 @@
 """Pictures of results; needs matplotlib, which `pip install hf_multitask[plots]` brings."""
 
-from .canvas import can_plot, embedded, png, save
+from .canvas import can_plot, embedded, png, save, within
 from .courses import learning_curves, sweep_curve, task_shares
 from .judgements import agreement, confusion, reliability, scatter
 from .maps import embedding_map, height_map, map_figure
@@ -20,4 +20,5 @@ __all__ = [
     "scatter",
     "sweep_curve",
     "task_shares",
+    "within",
 ]
