@@ -10,6 +10,7 @@ sys.path = [place for place in sys.path if place != str(HERE)]
 from hf_multitask.recipe import STOPPED, read_recipe, run
 from hf_multitask.studies.jobs import Stopped
 from hf_multitask.studies.rehearsal import rehearse
+from hf_multitask.studies.results import write_results
 from hf_multitask.studies.runs import execute
 from hf_multitask.studies.sections import ReproduceRecipe, spelled_out
 from hf_multitask.studies.tables import write_tables
@@ -26,9 +27,15 @@ def main(argv):
         return
     try:
         execute(runs, jobs=recipe.jobs)
+    except (Stopped, KeyboardInterrupt):
+        # Whoever ends it waits for the tables alone.
+        recipe.results = None
+        raise
     finally:
-        if text := write_tables(recipe, runs):
-            print(f"\n{text}\n\nSaved in {folder}.")
+        if tables := write_tables(recipe, runs):
+            print(f"\n{tables.text}\n\nSaved in {folder}.")
+            if recipe.results is not None:
+                print(write_results(recipe, runs, tables, recipe.results))
 
 
 if __name__ == "__main__":

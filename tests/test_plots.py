@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from hf_multitask.plots import (
     agreement,
@@ -9,10 +12,12 @@ from hf_multitask.plots import (
     height_map,
     learning_curves,
     map_figure,
+    png,
     reliability,
     scatter,
     sweep_curve,
     task_shares,
+    within,
 )
 
 draw = np.random.default_rng(0)
@@ -50,6 +55,18 @@ def test_every_picture_has_a_title_and_names_its_axes(name):
     assert panels
     assert all(panel.get_title() and panel.get_xlabel() and panel.get_ylabel() for panel in panels)
     assert embedded(figure).startswith("data:image/png;base64,iVBOR")
+
+
+@pytest.mark.parametrize("most", [60_000, 10_000])
+def test_a_picture_that_is_too_large_gets_fewer_dots(most, tmp_path):
+    large = png(scatter(draw.random(5000) * 5, draw.random(5000) * 5, title="sts"))
+    small = within(large, most)
+    assert len(small) <= most < len(large)
+    with Image.open(io.BytesIO(small)) as image, Image.open(io.BytesIO(large)) as before:
+        assert 0 < image.size[0] <= before.size[0]
+    assert within(small, most) == small
+    (tmp_path / "small.png").write_bytes(small)
+    assert png(tmp_path / "small.png") == small
 
 
 def test_agreement_is_the_share_of_equal_answers():

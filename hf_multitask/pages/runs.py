@@ -17,7 +17,6 @@ from ..plots import (
     can_plot,
     confusion,
     embedded,
-    embedded_file,
     height_map,
     learning_curves,
     map_figure,
@@ -29,7 +28,7 @@ from ..report import Report
 from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
 
-__all__ = ["Shown", "beside_page", "run_page"]
+__all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
 
 
 @dataclass
@@ -68,8 +67,8 @@ def run_page(shown: Shown, *, seed: int = 0) -> str:
     """Everything about one run, in one page."""
     report = shown.report
     parts = [Part("Results", results(report))]
-    if can_plot() and (pictures := drawn(shown, seed=seed)):
-        parts.append(Part("Pictures", figures(pictures)))
+    if can_plot() and (pictures := run_pictures(shown, seed=seed)):
+        parts.append(Part("Pictures", figures([(said, embedded(picture)) for said, picture in pictures.items()])))
     parts += [
         Part(f"What it is surest of and wrong: {name}", wrong(shown, name))
         for name in shown.answers
@@ -102,8 +101,8 @@ def wrong(shown: Shown, name: str) -> str:
     return rows_table(["text", "said", "true", sure], [[one.text, one.said, one.label, one.sure] for one in found])
 
 
-def drawn(shown: Shown, *, seed: int) -> list[tuple[str, str]]:
-    """Each picture with what it shows: those that the run left, and those that are drawn here."""
+def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
+    """Pictures by what they show: figures that are drawn here, and the PNG files that the run left."""
     found: dict[str, Any] = {}
     if shown.history:
         metrics = {name: entry["metric"] for name, entry in shown.report.tasks.items()}
@@ -114,8 +113,7 @@ def drawn(shown: Shown, *, seed: int) -> list[tuple[str, str]]:
         found |= judged(shown, name)
     for name, vectors in shown.embeddings.items():
         found |= mapped(shown, name, vectors, seed=seed)
-    left = [(path.stem, embedded_file(path)) for path in sorted(shown.folder.glob("*.png"))]
-    return [*((said, embedded(figure)) for said, figure in found.items()), *left]
+    return found | {path.stem: path for path in sorted(shown.folder.glob("*.png"))}
 
 
 def judged(shown: Shown, name: str) -> dict[str, Any]:
@@ -172,9 +170,9 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     parts.append(Part("What differs in the configuration", rows_table(names, [["\n".join(lines) for lines in only]])))
     if can_plot():
         both = [
-            (f"{shown.folder.name}, {said}", picture)
+            (f"{shown.folder.name}, {said}", embedded(picture))
             for shown in (one, other)
-            for said, picture in drawn(shown, seed=seed)
+            for said, picture in run_pictures(shown, seed=seed).items()
         ]
         parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
     for name in pairs:

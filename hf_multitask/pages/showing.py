@@ -3,22 +3,20 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import AutoConfig
 
+from ..assembly.finished import made_by, own_sources
 from ..assembly.models import load_model
 from ..assembly.rows import load_rows
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.modeling_multitask import MultitaskModel
 from ..pretraining.evaluators import encoding
-from ..recipe import read_recipe
 from ..report import Report
 from ..schedules import Drawn, build_schedule
-from ..sections.ensemble import EnsembleRecipe
 from ..sections.train import TrainRecipe
 from ..tasks import Task
 from .runs import Shown
@@ -33,21 +31,14 @@ def show(folder: Path, *, most: int = 1000) -> Shown:
     """
     report = Report.load(folder)
     config = AutoConfig.from_pretrained(folder)
-    words = ["--config", str(folder / "recipe.yaml")]
-    if isinstance(config, EnsembleConfig):
-        return Shown(folder, config.tasks, dev_rows(config.tasks, read_recipe(EnsembleRecipe, words), {}))
-    if not isinstance(config, MultitaskConfig):
+    if not isinstance(config, EnsembleConfig | MultitaskConfig):
         return Shown(folder)
-    recipe = read_recipe(TrainRecipe, words)
-    own = {section.name: section.data for section in recipe.tasks if section.data}
-    rows = dev_rows(config.tasks, recipe, own)
-    vectors = embeddings(folder, rows, most=most)
-    return Shown(folder, config.tasks, rows, vectors, shares(recipe, report.about.get("train_rows", {})))
-
-
-def dev_rows(tasks: Mapping[str, Any], recipe: Any, own: dict[str, Any]) -> dict[str, Dataset]:
-    described = [Task.from_description(name, task) for name, task in tasks.items()]
-    return load_rows(described, recipe.data, ("dev",), seed=recipe.seed, own=own)["dev"]
+    recipe = made_by(folder)
+    tasks = [Task.from_description(name, task) for name, task in config.tasks.items()]
+    rows = load_rows(tasks, recipe.data, ("dev",), seed=recipe.seed, own=own_sources(recipe))["dev"]
+    vectors = embeddings(folder, rows, most=most) if isinstance(config, MultitaskConfig) else {}
+    planned = shares(recipe, report.about.get("train_rows", {})) if isinstance(recipe, TrainRecipe) else {}
+    return Shown(folder, config.tasks, rows, vectors, planned)
 
 
 def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Pictures of results; needs matplotlib, which `pip install hf_multitask[plots]` brings."""
 
-from .canvas import can_plot, embedded, embedded_file, save
+from .canvas import can_plot, embedded, png, save, within
 from .courses import learning_curves, sweep_curve, task_shares
 from .judgements import agreement, confusion, reliability, scatter
 from .maps import embedding_map, height_map, map_figure
@@ -10,14 +10,15 @@ __all__ = [
     "can_plot",
     "confusion",
     "embedded",
-    "embedded_file",
     "embedding_map",
     "height_map",
     "learning_curves",
     "map_figure",
+    "png",
     "reliability",
     "save",
     "scatter",
     "sweep_curve",
     "task_shares",
+    "within",
 ]

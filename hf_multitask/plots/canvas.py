@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLOURS", "can_plot", "canvas", "embedded", "embedded_file", "save"]
+__all__ = ["COLOURS", "can_plot", "canvas", "embedded", "png", "save", "within"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Those of Okabe & Ito (2008), which differ for colour-blind readers too."""
@@ -36,17 +36,30 @@ def save(figure: Any, path: str | Path) -> Path:
     return Path(path)
 
 
-def embedded(figure: Any) -> str:
-    """A picture as text that stands in a page."""
+def png(picture: Any) -> bytes:
+    """A picture, a figure or a PNG file, as the bytes of a PNG."""
+    if isinstance(picture, Path):
+        return picture.read_bytes()
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DOTS)
-    return spelled(stream.getvalue())
+    picture.savefig(stream, format="png", dpi=DOTS)
+    return stream.getvalue()
 
 
-def embedded_file(path: Path) -> str:
-    """The same of a picture in a PNG file."""
-    return spelled(path.read_bytes())
+def within(picture: bytes, most: int) -> bytes:
+    """A PNG of so many bytes at most: of 256 colours, and with fewer dots, where it takes that."""
+    from PIL import Image
+
+    found, share = picture, 1.0
+    while len(found) > most and share > 0.1:
+        with Image.open(io.BytesIO(picture)) as image:
+            wide, high = (max(round(side * share), 1) for side in image.size)
+            small = image.convert("RGB").resize((wide, high), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        small.quantize(256).save(stream, format="png", optimize=True)
+        found, share = stream.getvalue(), 0.8 * share
+    return found
 
 
-def spelled(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+def embedded(picture: Any) -> str:
+    """The same as text that stands in a page."""
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..pages.page import Part, figures, markdown_table, page, rows_table
-from ..plots import can_plot, embedded, embedded_file, sweep_curve
+from ..plots import can_plot, embedded, sweep_curve
 from .run_sections import expanded
 from .runs import Run
 from .sections import ReproduceRecipe
 from .standing import Standing, table
 
-__all__ = ["study_page"]
+__all__ = ["study_page", "study_pictures"]
 
 
 def study_page(
@@ -20,16 +20,21 @@ def study_page(
     """The table, a curve for each sweep of one setting, and the pictures that searches left."""
     parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
     parts.append(Part("Published and ours", markdown_table(table(rows, reference=recipe.reference))))
-    if can_plot():
-        found = [(f"sweep of {name}", embedded(figure)) for name, figure in curves(recipe, rows).items()]
-        for run in runs:
-            if run.script.stem == "tune":
-                found += [(f"{run.name}: {path.stem}", embedded_file(path)) for path in run.folder.glob("*.png")]
-        if found:
-            parts.append(Part("Sweeps and searches", figures(found)))
+    if can_plot() and (pictures := study_pictures(recipe, rows, runs)):
+        found = [(said, embedded(picture)) for said, picture in pictures.items()]
+        parts.append(Part("Sweeps and searches", figures(found)))
     folders = [[run.name, str(run.seed), f"{run.folder.name}/report.html"] for run in runs]
     parts.append(Part("Runs", rows_table(["run", "seed", "page"], folders)))
     return page(recipe.title or recipe.output_dir, parts, data=data)
+
+
+def study_pictures(recipe: ReproduceRecipe, rows: Sequence[Standing], runs: Sequence[Run]) -> dict[str, Any]:
+    """Pictures by what they show: a figure for each sweep, and the PNG files that searches left."""
+    found: dict[str, Any] = {f"sweep of {name}": figure for name, figure in curves(recipe, rows).items()}
+    for run in runs:
+        if run.script.stem == "tune":
+            found |= {f"{run.folder.name}: {path.stem}": path for path in sorted(run.folder.glob("*.png"))}
+    return found
 
 
 def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..report import Report, aligned
 from .jobs import Job, begin, end, gpu_at, stoppable
 
-__all__ = ["Run", "execute", "results", "table"]
+__all__ = ["Run", "execute", "results", "table", "threads"]
 
 TAIL = 400
 """How many characters of a failed run's log its message shows."""
@@ -45,10 +45,12 @@ class Run:
     after: Path | None = None
 
     @property
+    def finished(self) -> bool:
+        return (self.folder / "report.json").is_file()
+
+    @property
     def done(self) -> bool:
-        return (self.folder / "report.json").is_file() and (
-            self.after is None or (self.folder / "report.html").is_file()
-        )
+        return self.finished and (self.after is None or (self.folder / "report.html").is_file())
 
     @property
     def ready(self) -> bool:
@@ -80,7 +82,6 @@ class Run:
 def execute(runs: Sequence[Run], *, jobs: int) -> None:
     """Do what is not done yet, `jobs` at a time; raise at the end, with what went wrong with each that failed."""
     left = [run for run in runs if not run.done]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
     going: dict[Run, Any] = {}
     places: dict[Run, int] = {}
     faults = []
@@ -90,7 +91,7 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
                 for run in [run for run in left if run.ready][: jobs - len(going)]:
                     left.remove(run)
                     places[run] = next(place for place in range(jobs) if place not in places.values())
-                    going[run] = run.start(threads, places[run])
+                    going[run] = run.start(threads(jobs), places[run])
                 if not going:
                     break
                 bar.set_postfix_str(", ".join(run.folder.name for run in going))
@@ -109,6 +110,11 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
         raise RuntimeError("\n\n".join([f"{len(faults)} of {len(runs)} runs failed.", *faults]))
 
 
+def threads(jobs: int) -> int:
+    """How many threads each of so many runs has, unless OMP_NUM_THREADS says it."""
+    return max((os.cpu_count() or 1) // jobs, 1)
+
+
 def lacking(run: Run) -> str:
     return ", ".join(need.name for need in run.needs if not (need / "report.json").is_file())
 
@@ -116,7 +122,7 @@ def lacking(run: Run) -> str:
 def results(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     """What each finished run reached: {run, seed, score, minutes, TASK: its own metric}."""
     for run in runs:
-        if (run.folder / "report.json").is_file() and run.script.stem != "tune":
+        if run.finished and run.script.stem != "tune":
             report = Report.load(run.folder)
             found = {"run": run.name, "seed": run.seed, **report.values, "score": report.score}
             yield {**found, "minutes": report.seconds / 60}

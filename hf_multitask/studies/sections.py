@@ -42,6 +42,7 @@ class ReproduceRecipe:
     Examples:
       python recipes/reproduce.py --system pals --scale demo --jobs 2
       python recipes/reproduce.py --system sbrrt --scale small --data_dir data --trunk MINILM
+      python recipes/reproduce.py --system sbrrt --scale small --data_dir data --results recipes/results/sbrrt
       python recipes/reproduce.py --system sbrrt --scale full --data_dir data --dry_run
       python recipes/reproduce.py --config recipes/configs/tables/adapters.yaml --data_dir data
       python recipes/reproduce.py --config recipes/configs/tables/adapters.yaml --only plain,pal --seeds 0 --jobs 2
@@ -79,6 +80,10 @@ class ReproduceRecipe:
     )
     reference: str | None = field(default=None, metadata={"help": "The run that all others are compared with"})
     reports: bool = field(default=False, metadata={"help": "Leave report.html, with pictures, in every folder"})
+    results: str | None = field(
+        default=None,
+        metadata={"help": "Folder for what may be shown: tables, pictures, the best row's answers to the test split"},
+    )
     dry_run: bool = field(default=False, metadata={"help": "Build all that every run needs, do one step, and end"})
 
     def __post_init__(self) -> None:
@@ -86,6 +91,8 @@ class ReproduceRecipe:
         faults = [f"only: {unknown('run', name, sections)}" for name in self.only or () if name not in sections]
         if self.jobs < 1:
             faults.append(f"jobs must be 1 or more. Got {self.jobs}.")
+        if self.results is not None and Path(self.results).is_file():
+            faults.append(f"results: {self.results} is a file. Name a folder.")
         if not self.seeds:
             faults.append("seeds is empty. Name one or more.")
         factors = {name: vars(self)[name] for name in ("epochs", "steps", "rates")}

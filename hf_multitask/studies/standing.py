@@ -13,7 +13,7 @@ from ..metrics import unit_score
 from ..report import Report, aligned
 from .runs import Run
 
-__all__ = ["Published", "Standing", "standings", "table"]
+__all__ = ["CORE", "Published", "Standing", "standings", "table"]
 
 CORE = ("sst", "qqp", "sts")
 NUMBERS = (*CORE, "cfimdb", "score", "speed")
@@ -82,7 +82,7 @@ def standings(
     extra += [run.name for run in runs if run.name not in named and run.script.stem == "ensemble"]
     every = [*rows, *(Published(name, "not in the paper", name) for name in dict.fromkeys(extra))]
     finished = {
-        name: {run.seed: run for run in runs if run.name == name and (run.folder / "report.json").is_file()}
+        name: {run.seed: run for run in runs if run.name == name and run.finished}
         for name in dict.fromkeys(run.name for run in runs)
     }
     said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}

@@ -3,45 +3,52 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..pages.page import write_page
 from ..report import replace_text
 from .pages import study_page
 from .runs import Run, results, table
 from .sections import ReproduceRecipe
-from .standing import standings
+from .standing import Standing, standings
 from .standing import table as beside
 
-__all__ = ["write_tables"]
+__all__ = ["Tables", "trunk_of", "write_tables"]
 
 NEW = "a new minBERT"
 
 
-def write_tables(recipe: ReproduceRecipe, runs: Sequence[Run]) -> str:
-    """Write table.md and table.json of what is finished, and give the former; nothing where nothing is.
+class Tables(NamedTuple):
+    """What runs reach: as Markdown, for programs, and row by row where rows were published."""
+
+    text: str
+    content: Any
+    rows: Sequence[Standing] = ()
+
+    def save(self, folder: str | Path) -> None:
+        """Write table.json and table.md."""
+        replace_text(Path(folder, "table.json"), json.dumps(self.content, indent=2) + "\n")
+        replace_text(Path(folder, "table.md"), f"{self.text}\n")
+
+
+def write_tables(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables | None:
+    """Write table.md and table.json of what is finished, and give them; nothing where nothing is.
 
     With `reports` the page of the study comes beside them.
     """
     found = list(results(runs))
     if not found:
-        return ""
-    folder = Path(recipe.output_dir)
-    content: Any
-    if recipe.published:
-        text, content = published(recipe, runs)
-    else:
-        text, content = table(found), found
-    replace_text(folder / "table.json", json.dumps(content, indent=2) + "\n")
-    replace_text(folder / "table.md", f"{text}\n")
-    return text
+        return None
+    tables = published(recipe, runs) if recipe.published else Tables(table(found), found)
+    tables.save(recipe.output_dir)
+    return tables
 
 
-def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
-    """The table of a system as Markdown, with all that a reader must know of it; and the same for programs."""
+def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
+    """The table of a system, with all that a reader must know of it."""
     rows = standings(recipe.published, runs, reference=recipe.reference, sts=recipe.sts)
     first = list(results([run for run in runs if run.script.stem == "pretrain"]))
-    notes, trunk = [*recipe.notes, legend(recipe)], recipe.trunk or NEW
+    notes, trunk = [*recipe.notes, legend(recipe)], trunk_of(recipe)
     content: dict[str, Any] = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk, "notes": notes}
     content |= {"reference": recipe.reference, "rows": [row.describe() for row in rows], "first_stages": first}
     if recipe.reports:
@@ -49,14 +56,19 @@ def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> tuple[str, dict[s
     parts = [f"# {recipe.title}", *notes, beside(rows, reference=recipe.reference)]
     if first:
         parts += ["First stages, judged before any task by plain cosine (sts) and a linear probe (sst):", table(first)]
-    return "\n\n".join(parts), content
+    return Tables("\n\n".join(parts), content, rows)
+
+
+def trunk_of(recipe: ReproduceRecipe) -> str:
+    """The trunk's name, without the way to it."""
+    return NEW if recipe.trunk is None else Path(recipe.trunk).name
 
 
 def legend(recipe: ReproduceRecipe) -> str:
     seeds = ", ".join(map(str, recipe.seeds))
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
     return (
-        f"Scale {recipe.scale}, trunk {recipe.trunk or NEW}, seeds {seeds}. Ours is judged on dev, sts by Pearson's "
+        f"Scale {recipe.scale}, trunk {trunk_of(recipe)}, seeds {seeds}. Ours is judged on dev, sts by Pearson's "
         f"r{turned}; the score counts it as (r + 1) / 2. Where they print no score of this kind but all three tasks, "
         "theirs is computed. Intervals: 95%, by a bootstrap of rows and seeds, which for a difference are the same on "
         "both sides. A difference whose interval holds zero is inside the noise. Ensembles that choose on dev flatter: "

@@ -48,7 +48,7 @@ class Seen(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two tiny models, and their ensemble, each with its page."""
+    """Two tiny models, their ensemble and their soup, the latter three with a page."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "tiny.yaml").write_text(TINY)
     source = ["--data", "{source: {class: Demo, size: 64}}"]
@@ -56,14 +56,18 @@ def folders(tmp_path_factory):
         code, _, err = call(TRAIN, "--config", folder / "tiny.yaml", "--output_dir", folder / name, *words)
         assert code == 0, err
     members = ",".join(str(folder / name) for name in ("one", "two"))
-    words = ["--members", members, "--output_dir", folder / "both", "--cache", folder / "answers"]
-    for recipe, more in ((ENSEMBLE, [*words, *source]), *((REPORT, ["--folder", folder / n]) for n in ("one", "both"))):
+    made = ["--members", members, "--cache", folder / "answers", *source, "--output_dir"]
+    for recipe, more in (
+        (ENSEMBLE, [*made, folder / "both"]),
+        (ENSEMBLE, [*made, folder / "soup", "--rule", "soup"]),
+        *((REPORT, ["--folder", folder / name]) for name in ("one", "both", "soup")),
+    ):
         code, _, err = call(recipe, *more)
         assert code == 0, err
     return folder
 
 
-@pytest.mark.parametrize("name", ["one", "both"])
+@pytest.mark.parametrize("name", ["one", "both", "soup"])
 def test_a_page_shows_what_the_report_says_and_needs_nothing_else(name, folders):
     seen = Seen((folders / name / "report.html").read_text())
     report = json.loads((folders / name / "report.json").read_text())
