@@ -48,7 +48,7 @@ def judge(
     columns = {
         "cross-fitted": made.crossfitted,
         "best single": single(whole),
-        "best single cross-fitted": crossfit(single, sizes, seed=seed),
+        "best single cross-fitted": crossfit(single, ballots, seed=seed),
     }
     beside = {column: measured(ballots, found) for column, found in columns.items()}
     sides = {

@@ -179,8 +179,7 @@ def finished(
         return cooled(found, temperatures(ballots, found, seen) if calibrated else {})
 
     model.config.temperatures = heats
-    sizes = {name: len(seen) for name, seen in whole.items()}
-    return Made(model, cooled(scores, heats), crossfit(warm, sizes, seed=seed), seconds, about, scores)
+    return Made(model, cooled(scores, heats), crossfit(warm, ballots, seed=seed), seconds, about, scores)
 
 
 def temperatures(ballots: Ballots, scores: Mapping[str, Tensor], seen: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -86,17 +86,23 @@ def keep(alone: Mapping[int, float], measure: Callable[[Sequence[int]], float]) 
     return kept
 
 
-def crossfit(fit: Fit, sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, Tensor]:
+def crossfit(fit: Fit, ballots: Mapping[str, Ballot], *, seed: int = 0) -> dict[str, Tensor]:
     """The scores of each task by what was chosen on the other half of its rows.
 
-    What is judged on the rows that it was chosen on looks better than it is.
+    What is judged on the rows that it was chosen on looks better than it is. Where something else was chosen on either
+    half, numbers are first brought to the labels' scale, by the rows that they were chosen on: two members that say the
+    same on scales of their own would have no correlation over both halves.
     """
-    split = {name: halves(size, seed) for name, size in sizes.items()}
+    split = {name: halves(len(ballot.labels), seed) for name, ballot in ballots.items()}
+    found = [fit({name: parts[seen] for name, parts in split.items()}) for seen in (0, 1)]
     scores: dict[str, Tensor] = {}
-    for seen in (0, 1):
-        for name, found in fit({name: parts[seen] for name, parts in split.items()}).items():
-            held = torch.from_numpy(split[name][1 - seen])
-            scores.setdefault(name, torch.empty_like(found))[held] = found[held]
+    for name in (name for name in found[0] if name in found[1]):
+        sides = [side[name] for side in found]
+        if not torch.equal(*sides):
+            sides = [ballots[name].levelled(side, seen) for side, seen in zip(sides, split[name], strict=True)]
+        scores[name] = torch.empty_like(sides[0])
+        for side, held in zip(sides, reversed(split[name]), strict=True):
+            scores[name][torch.from_numpy(held)] = side[torch.from_numpy(held)]
     return scores
 
 

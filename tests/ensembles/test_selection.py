@@ -107,8 +107,7 @@ def test_cross_fitting_never_looks_at_the_half_that_it_reports(rule):
         seen.append(set(rows["sst"].tolist()))
         return {name: b.join(rule(b.rows(rows[name]))) for name, b in ballots.items()}
 
-    sizes = {"sst": 120}
-    scores = crossfit(partial(fit, given), sizes)["sst"]
+    scores = crossfit(partial(fit, given), given)["sst"]
     assert seen[0] | seen[1] == set(range(120))
     assert not seen[0] & seen[1]
     for half in seen[:2]:
@@ -116,10 +115,17 @@ def test_cross_fitting_never_looks_at_the_half_that_it_reports(rule):
         labels = given["sst"].labels.copy()
         labels[held] = (labels[held] + 1) % 5
         changed = {"sst": replace(given["sst"], labels=labels)}
-        assert torch.equal(crossfit(partial(fit, changed), sizes)["sst"][held], scores[held])
+        assert torch.equal(crossfit(partial(fit, changed), changed)["sst"][held], scores[held])
 
 
 def test_nothing_chosen_is_the_same_in_sample_and_cross_fitted():
     given = ballot(STS)
     joined = given.join(Mean())
-    assert torch.equal(crossfit(lambda rows: {"sts": joined}, {"sts": 120})["sts"], joined)
+    assert torch.equal(crossfit(lambda rows: {"sts": joined}, {"sts": given})["sts"], joined)
+
+
+def test_members_with_scales_of_their_own_keep_their_correlation_when_each_has_a_half():
+    one, other = (given := ballot(STS, noise=(0.5, 0.5))).scores
+    choices = iter([one, 1 + other / 9])
+    value = given.judge(given.values(crossfit(lambda rows: {"sts": next(choices)}, {"sts": given})["sts"]))
+    assert value == pytest.approx(np.mean([given.measure(Route(0)), given.measure(Route(1))]), abs=0.02)
