@@ -77,8 +77,18 @@ def repeated(trained: Sequence[Trainer]) -> Callable[[int], None]:
     def step(i: int) -> None:
         for trainer in trained:
             trainer.train()
+            release(trainer)
 
     return step
+
+
+def release(trainer: Trainer) -> None:
+    """Let go of what a training leaves behind, so that all contenders fit beside each other."""
+    model: Any = trainer.model
+    for holder in (trainer, trainer.callback_handler):
+        holder.optimizer = holder.lr_scheduler = None
+    trainer.accelerator.free_memory()
+    model.zero_grad(set_to_none=True)
 
 
 def settings(workload: Workload) -> dict[str, Any]:
