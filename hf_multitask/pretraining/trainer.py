@@ -18,6 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..arguments import no_accelerator
 from ..training.backends import backend_of, check_launch
+from ..training.callbacks import EpochCallback, GiveBack
 from ..training.checkpoints import WholeCheckpoints
 from ..training.interruptions import Interruptible
 from .stages import Stage
@@ -89,7 +90,7 @@ class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTra
             evaluator=SequentialEvaluator(evaluators, main_score_function=lambda scores: scores[0])
             if evaluators
             else None,
-            callbacks=[*callbacks, SamplerCallback(self.sampler)],
+            callbacks=[*callbacks, EpochCallback(self.sampler.set_epoch), GiveBack()],
         )
         check_launch(self.accelerator)
         if (backend := backend_of(self.accelerator)) in ("ZeRO-3", "FSDP"):
@@ -126,13 +127,3 @@ class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTra
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
-
-
-class SamplerCallback(TrainerCallback):
-    """Tell the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume."""
-
-    def __init__(self, sampler: Any):
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.sampler.set_epoch(int(state.epoch or 0))
