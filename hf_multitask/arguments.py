@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-__all__ = ["MultitaskTrainingArguments", "settled"]
+__all__ = ["MultitaskTrainingArguments", "OneDevice", "settled"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,19 @@ def computes_bf16() -> bool:
     return found
 
 
+class OneDevice(TrainingArguments):
+    """Arguments, to be mixed into others, by which a process trains on one GPU, however many it sees.
+
+    Trainer would copy the model to all of them and cut batches in pieces.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        return min(super().n_gpu, 1)
+
+
 @dataclass
-class MultitaskTrainingArguments(TrainingArguments):
+class MultitaskTrainingArguments(OneDevice):
     """`TrainingArguments` with the defaults that multitask fine-tuning wants, and how losses are joined.
 
     `per_device_train_batch_size` counts rows of each task in a step: with every task in each step, 32 means 32 of
@@ -83,11 +94,6 @@ class MultitaskTrainingArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(
         default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy."}
     )
-
-    @property
-    def n_gpu(self) -> int:
-        """One at most: a process that sees several GPUs would copy the model to each and cut batches in pieces."""
-        return min(super().n_gpu, 1)
 
     @property
     def step_rows(self) -> int:

@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler
 from transformers import TrainerCallback
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..arguments import no_accelerator
+from ..arguments import OneDevice, no_accelerator
 from ..training.backends import backend_of, check_launch
 from ..training.callbacks import EpochCallback, GiveBack
 from ..training.checkpoints import WholeCheckpoints
@@ -27,7 +27,7 @@ __all__ = ["PretrainingArguments", "PretrainingTrainer"]
 
 
 @dataclass
-class PretrainingArguments(SentenceTransformerTrainingArguments):
+class PretrainingArguments(OneDevice, SentenceTransformerTrainingArguments):
     """`SentenceTransformerTrainingArguments` with the defaults that a first stage wants.
 
     `per_device_train_batch_size` counts sentences (SimCSE, ClassRanking) or pairs (Ranking). The rows of a batch are
