@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .products import bare
 from .texts import text_rows
-from .training import multitask_trainer, repeated
+from .training import multitask_trainer, training
 from .turns import Contender
 from .workload import TASKS, Workload
 
@@ -47,5 +47,5 @@ def whole(workload: Workload) -> list[Contender]:
     name = f"{len(batches)} steps"
     return [
         Contender(name, steps, name),
-        Contender(f"MultitaskTrainer, {name}", repeated([trainer]), name, goal=1.05),
+        training(f"MultitaskTrainer, {name}", [trainer], name, goal=1.05),
     ]

@@ -1,10 +1,11 @@
 """Training from encoded rows to the end of the last step, beside the trainers that people use today."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -27,7 +28,7 @@ from .texts import text_rows, tokenizer
 from .turns import Contender
 from .workload import TASKS, Workload
 
-__all__ = ["contenders", "multitask_trainer"]
+__all__ = ["contenders", "multitask_trainer", "training"]
 
 Rows = Mapping[str, Dataset]
 PAIRS = [name for name, task in TASKS.items() if task.pair]
@@ -43,47 +44,61 @@ def contenders(workload: Workload) -> list[Contender]:
     pairs = {name: rows[name] for name in PAIRS}
     three, two = (workload.rows * workload.batches * len(part) for part in (rows, pairs))
     return [
-        Contender("ours", repeated([multitask_trainer(workload, rows)]), rows=three),
-        Contender("transformers.Trainer", repeated(trainers(workload, rows, "random")), at_least=1.5, rows=three),
-        Contender(
+        training("ours", [multitask_trainer(workload, rows)], rows=three),
+        training("transformers.Trainer", trainers(workload, rows, "random"), at_least=1.5, rows=three),
+        training(
             "transformers.Trainer, group_by_length",
-            repeated(trainers(workload, rows, "group_by_length")),
+            trainers(workload, rows, "group_by_length"),
             at_least=1.5,
             rows=three,
         ),
-        Contender("ours, a task a step", repeated([multitask_trainer(workload, rows, schedule=Cycle())]), rows=three),
-        Contender("ours, pairs", repeated([multitask_trainer(workload, pairs)]), "ours, pairs", rows=two),
-        Contender(
-            "CrossEncoderTrainer, pairs",
-            repeated(cross_encoders(workload, pairs)),
-            "ours, pairs",
-            at_least=1.3,
-            rows=two,
-        ),
-        Contender(
+        training("ours, a task a step", [multitask_trainer(workload, rows, schedule=Cycle())], rows=three),
+        training("ours, pairs", [multitask_trainer(workload, pairs)], "ours, pairs", rows=two),
+        training("CrossEncoderTrainer, pairs", cross_encoders(workload, pairs), "ours, pairs", at_least=1.3, rows=two),
+        training(
             "ours, pairs, a task a step",
-            repeated([multitask_trainer(workload, pairs, schedule=Cycle())]),
+            [multitask_trainer(workload, pairs, schedule=Cycle())],
             "ours, pairs",
             rows=two,
         ),
     ]
 
 
-def repeated(trained: Sequence[Trainer]) -> Callable[[int], None]:
-    """Train each, one after the other, from its first row to its last."""
+def training(name: str, trained: Sequence[Trainer], against: str | None = None, **options: Any) -> Contender:
+    """Train each, one after the other, from its first row to its last.
+
+    Their optimizers' memory is made before and let go after a turn: else those of all contenders do not fit, and a
+    training of a few steps would be measured by its first.
+    """
     for trainer in trained:
         trainer.remove_callback(PrinterCallback)
 
     def step(i: int) -> None:
         for trainer in trained:
             trainer.train()
+
+    def before() -> None:
+        for trainer in trained:
+            fill(trainer)
+
+    def after() -> None:
+        for trainer in trained:
             release(trainer)
 
-    return step
+    return Contender(name, step, against, before=before, after=after, **options)
+
+
+def fill(trainer: Trainer) -> None:
+    """Make the optimizer, and its memory by a step that goes nowhere."""
+    optimizer = trainer.create_optimizer()
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def release(trainer: Trainer) -> None:
-    """Let go of what a training leaves behind, so that all contenders fit beside each other."""
     model: Any = trainer.model
     for holder in (trainer, trainer.callback_handler):
         holder.optimizer = holder.lr_scheduler = None

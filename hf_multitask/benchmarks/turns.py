@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,10 +19,15 @@ LEAST = 3
 """Rounds that are measured however long they take."""
 
 
+def nothing() -> None:
+    pass
+
+
 @dataclass
 class Contender:
     """Something to be timed: `step(i)` does its i-th piece of work, of so many `rows`.
 
+    `before` and `after` it go unpaid: they make what a step finds there, and let it go, so that all contenders fit.
     `against` names the contender that it is compared with, the first by default, `goal` what the ratio should not
     exceed, and `at_least` what it should not fall below. `notes` are further columns.
     """
@@ -33,6 +39,16 @@ class Contender:
     at_least: float | None = None
     rows: int = 0
     notes: dict[str, object] = field(default_factory=dict)
+    before: Callable[[], object] = nothing
+    after: Callable[[], object] = nothing
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        self.before()
+        try:
+            yield
+        finally:
+            self.after()
 
 
 @dataclass
@@ -64,7 +80,7 @@ def in_turns(contenders: Sequence[Contender], *, rounds: int, budget: float = fl
     """
     # Two steps untimed, which also warm up.
     work = {c.name: multiplications(c) for c in contenders}
-    peaks = {c.name: peak_bytes(partial(c.step, 0)) for c in contenders}
+    memory = {c.name: held_and_peak(c) for c in contenders}
     # What lies there for good is not looked through again: trainers collect garbage whenever they begin.
     gc.collect()
     gc.freeze()
@@ -72,7 +88,7 @@ def in_turns(contenders: Sequence[Contender], *, rounds: int, budget: float = fl
         times = timed(contenders, rounds=rounds, budget=budget)
     finally:
         gc.unfreeze()
-    return [line_of(c, c.against or contenders[0].name, times, work, peaks[c.name]) for c in contenders]
+    return [line_of(c, c.against or contenders[0].name, times, work, *memory[c.name]) for c in contenders]
 
 
 def timed(contenders: Sequence[Contender], *, rounds: int, budget: float) -> dict[str, list[float]]:
@@ -89,7 +105,9 @@ def timed(contenders: Sequence[Contender], *, rounds: int, budget: float) -> dic
     return times
 
 
-def line_of(contender: Contender, other: str, times: dict[str, list[float]], work: dict[str, int], peak: float) -> Line:
+def line_of(
+    contender: Contender, other: str, times: dict[str, list[float]], work: dict[str, int], held: float, peak: float
+) -> Line:
     mine = times[contender.name]
     low, ratio, high = np.quantile(np.array(mine) / np.array(times[other]), [0.25, 0.5, 0.75]).tolist()
     middle = float(np.median(mine))
@@ -102,7 +120,7 @@ def line_of(contender: Contender, other: str, times: dict[str, list[float]], wor
         middle * 1000,
         work[contender.name] / work[other] if work[other] else None,
         peak,
-        held_bytes(contender.step),
+        held,
         contender.goal,
         contender.at_least,
         contender.rows / middle if contender.rows else None,
@@ -112,12 +130,13 @@ def line_of(contender: Contender, other: str, times: dict[str, list[float]], wor
 
 
 def seconds(contender: Contender, i: int) -> float:
-    gc.collect()
-    synchronize()
-    start = time.perf_counter()
-    contender.step(i)
-    synchronize()
-    return time.perf_counter() - start
+    with contender.ready():
+        gc.collect()
+        synchronize()
+        start = time.perf_counter()
+        contender.step(i)
+        synchronize()
+        return time.perf_counter() - start
 
 
 def synchronize() -> None:
@@ -127,6 +146,12 @@ def synchronize() -> None:
 
 def multiplications(contender: Contender) -> int:
     """What the first step's matrix products cost, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
+    with contender.ready(), FlopCounterMode(display=False) as counter:
         contender.step(0)
     return counter.get_total_flops()
+
+
+def held_and_peak(contender: Contender) -> tuple[float, float]:
+    with contender.ready():
+        peak = peak_bytes(partial(contender.step, 0))
+        return held_bytes(contender.step), peak

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from hf_multitask.benchmarks import turns
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import Contender, in_turns
 
@@ -43,3 +44,15 @@ def test_a_ratio_may_have_to_be_large():
     calls = []
     lines = in_turns([Contender("one", product(5, calls)), Contender("two", product(5, calls), at_least=1e9)], rounds=2)
     assert "below 1000000000.00" in markdown(lines)
+
+
+def test_what_comes_before_and_after_a_step_is_neither_timed_nor_left_out(monkeypatch):
+    calls = []
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: calls.append("clock") or len(calls))
+    one = Contender("one", product(5, calls), before=lambda: calls.append("in"), after=lambda: calls.append("out"))
+    turns.seconds(one, 0)
+    assert calls == ["in", "clock", 5, "clock", "out"]
+    calls.clear()
+    in_turns([one], rounds=1)
+    untimed = [call for call in calls if call != "clock"]
+    assert untimed == ["in", 5, "out"] * 3
