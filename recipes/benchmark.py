@@ -13,7 +13,18 @@ import datasets
 import torch
 import transformers
 
-from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
+from hf_multitask.benchmarks import (
+    compiled,
+    data,
+    everything,
+    floor,
+    gradients,
+    growth,
+    pals,
+    prediction,
+    regularizers,
+    training,
+)
 from hf_multitask.benchmarks.profiles import where_time_goes
 from hf_multitask.benchmarks.table import markdown
 from hf_multitask.benchmarks.turns import in_turns
@@ -22,6 +33,7 @@ from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections.benchmark import BenchmarkRecipe
 
 SUITES = {
+    "compiled": compiled.contenders,
     "data": data.contenders,
     "everything": everything.contenders,
     "floor": floor.contenders,

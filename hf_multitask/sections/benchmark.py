@@ -7,7 +7,9 @@ from ..schema import RecipeError
 
 __all__ = ["BenchmarkRecipe"]
 
-Suite = Literal["data", "everything", "floor", "gradients", "growth", "pals", "prediction", "regularizers", "training"]
+Suite = Literal[
+    "compiled", "data", "everything", "floor", "gradients", "growth", "pals", "prediction", "regularizers", "training"
+]
 
 
 @dataclass

@@ -1,7 +1,18 @@
 import pytest
 import torch
 
-from hf_multitask.benchmarks import data, everything, floor, gradients, growth, pals, prediction, regularizers, training
+from hf_multitask.benchmarks import (
+    compiled,
+    data,
+    everything,
+    floor,
+    gradients,
+    growth,
+    pals,
+    prediction,
+    regularizers,
+    training,
+)
 from hf_multitask.benchmarks.products import bare
 from hf_multitask.benchmarks.texts import text_rows, tokenizer
 from hf_multitask.benchmarks.turns import Contender, in_turns, multiplications
@@ -19,7 +30,9 @@ def test_every_contender_of_a_suite_takes_a_step(suite, bf16):
         contender.step(1)
 
 
-@pytest.mark.parametrize("suite", [everything, floor, prediction, training])
+# torch's own compiler still uses what torch itself deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("suite", [compiled, everything, floor, prediction, training])
 def test_every_contender_of_a_whole_suite_runs(suite):
     for contender in suite.contenders(TINY):
         contender.step(0)

@@ -56,3 +56,14 @@ def test_what_comes_before_and_after_a_step_is_neither_timed_nor_left_out(monkey
     in_turns([one], rounds=1)
     untimed = [call for call in calls if call != "clock"]
     assert untimed == ["in", 5, "out"] * 3
+
+
+def test_what_is_compiled_is_timed_compiled():
+    ran = []
+
+    def backend(graph, examples):
+        return lambda *given: ran.append(1) or graph(*given)
+
+    one, square = torch.ones(5, 5), torch.compile(lambda x: x @ x, backend=backend)
+    in_turns([Contender("one", lambda i: square(one))], rounds=2)
+    assert len(ran) == 3  # For its memory and twice for its time; in plain steps for its products.
