@@ -1,6 +1,13 @@
 """The published systems: every row of each at demo scale, and every run of the full scale to its first step."""
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from time import monotonic
 
 import pytest
 from commands import ROOT, call, load
@@ -18,6 +25,8 @@ SMALL = {
     },
     "training": {"bf16": False, "disable_tqdm": True},
 }
+
+KILLS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +51,34 @@ def test_every_row_of_a_system_is_there_at_demo_scale(system, tmp_path):
     every = {row["run"] for row in found["rows"]} | {row["run"] for row in found["first_stages"]}
     assert every == {name for name, run in study.sections().items() if run.script != "tune"}
     assert (tmp_path / "table.md").read_text().strip() in out
+
+
+@pytest.mark.recipe
+@pytest.mark.distributed
+def test_killed_at_random_it_ends_with_the_same_table(tmp_path):
+    """Alone or together with its runs, at any moment of the time that a whole study takes."""
+    words = [sys.executable, ROOT / "recipes" / "reproduce.py", "--system", "bertogether", "--scale", "demo"]
+    words += ["--only", "sst_1,a_and_b", "--jobs", "2", "--output_dir"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    begun = monotonic()
+    subprocess.run([*words, tmp_path / "whole"], check=True, **quiet)
+    takes = monotonic() - begun
+    draw = random.Random(0)
+    for number in range(KILLS):
+        study = subprocess.Popen([*words, tmp_path / "cut"], start_new_session=True, **quiet)
+        with suppress(subprocess.TimeoutExpired):
+            study.wait(draw.uniform(0, takes))
+        (os.killpg if number % 2 else os.kill)(study.pid, signal.SIGKILL)
+        study.wait()
+    subprocess.run([*words, tmp_path / "cut"], check=True, **quiet)
+    assert without_speed(tmp_path / "whole") == without_speed(tmp_path / "cut")
+
+
+def without_speed(folder):
+    found = json.loads((folder / "table.json").read_text())
+    for row in found["rows"]:
+        (row["ours"] or {}).pop("speed", None)
+    return found
 
 
 @pytest.mark.recipe
