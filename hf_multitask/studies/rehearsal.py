@@ -8,7 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import datasets
+import transformers
 from tqdm import tqdm
+from transformers import PrinterCallback
 
 from ..assembly.trainers import build_first_stage, build_trainer, read_rows
 from ..recipe import RecipeError, read_recipe
@@ -19,7 +22,13 @@ from .sections import KINDS, ReproduceRecipe
 
 __all__ = ["rehearse"]
 
-ONE_STEP = {"max_steps": 1, "save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
+ONE_STEP = {
+    "max_steps": 1,
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "load_best_model_at_end": False,
+    "disable_tqdm": True,
+}
 
 
 def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
@@ -30,6 +39,8 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     """
     # What was imported is no garbage, and the trainers look for some after each run.
     gc.freeze()
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
     faults: list[str] = []
     kept: dict[str, Any] = {}
     sections = study.sections()
@@ -84,6 +95,9 @@ def step(recipe: Any, folder: Path, kept: dict[str, Any]) -> None:
         key = json.dumps([sections, asdict(recipe.data), recipe.seed])
         if key not in kept:
             kept[key] = read_rows(recipe, recipe.tasks)
-        build_trainer(recipe, kept[key]).train()
+        trainer: Any = build_trainer(recipe, kept[key])
     else:
-        build_first_stage(recipe).trainer.train()
+        trainer = build_first_stage(recipe).trainer
+    # One bar tells how far the rehearsal is, and the numbers of a first step tell nothing.
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
