@@ -40,7 +40,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[*find_packages(include=["hf_multitask", "hf_multitask.*"]), "hf_multitask.model_cards"],
     package_dir={"hf_multitask.model_cards": "model_cards"},
     package_data={"hf_multitask.model_cards": ["*.md"]},

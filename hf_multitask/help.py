@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from inspect import Parameter, getdoc, signature
+from inspect import Parameter, get_annotations, getdoc, getmro, signature
 from typing import Any
 
 from .given import Given, joined
@@ -12,6 +12,9 @@ from .schema import MemberOf, OptionsOf, marker_of, said, shorthands, walk
 __all__ = ["help_text"]
 
 WIDTH = 100
+LONGEST = 48
+"""Of an option that is longer the text stands below it."""
+MORE = "More settings:"
 PLACEHOLDERS = {
     "true or false": "",
     "whole": "INT",
@@ -37,6 +40,8 @@ def help_text(kind: type, given: Given, files: Sequence[str]) -> str:
             blocks += [] if "." in path else [(f"{path}: {help}.", [])]
             blocks[-1][1].extend(usual(marker, path, given))
         else:
+            if "." not in path and len(blocks) > 1 and not blocks[-1][0].startswith(MORE):
+                blocks.append((MORE, []))
             blocks[-1][1].append(entry(path, hint, help, found(given, path)))
             blocks[-1][1].extend(members(marker) if isinstance(marker, MemberOf) else [])
     return "\n\n".join([*(laid_out(title, rows) for title, rows in blocks), examples.strip()])
@@ -44,10 +49,13 @@ def help_text(kind: type, given: Given, files: Sequence[str]) -> str:
 
 def laid_out(title: str, rows: Sequence[tuple[str, str]]) -> str:
     """Two columns; a row without a flag takes both."""
-    column = max(len(flag) for flag, _ in rows) + 4
+    column = max((len(flag) for flag, _ in rows if len(flag) <= LONGEST), default=0) + 4
     lines = [title]
     for flag, text in rows:
         start, indent = (f"  {flag}".ljust(column), column) if flag else (" " * 6, 10)
+        if len(flag) > LONGEST:
+            lines.append(start)
+            start = " " * column
         lines += textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * indent)
     return "\n".join(lines)
 
@@ -67,10 +75,20 @@ def usual(marker: OptionsOf, path: str, given: Given) -> Iterator[tuple[str, str
 
 
 def members(marker: MemberOf) -> Iterator[tuple[str, str]]:
-    """The members of a family, each with its options."""
+    """The members of a family, each with its options; those of other libraries by name, for they have many."""
     for name, member in marker.members.items():
         parameters = [p for p in signature(member).parameters.values() if p.name not in marker.given]
-        yield "", f"{name}: {', '.join(map(parameter, parameters))}" if parameters else name
+        if isinstance(member, type) and is_dataclass(member):
+            own = {part for one in getmro(member) if is_ours(one) for part in get_annotations(one)}
+            parameters = [p for p in parameters if p.name in own]
+        if is_ours(member):
+            yield "", f"{name}: {', '.join(map(parameter, parameters))}" if parameters else name
+    if others := [name for name, member in marker.members.items() if not is_ours(member)]:
+        yield "", ", ".join(others)
+
+
+def is_ours(member: Any) -> bool:
+    return member.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def parameter(p: Parameter) -> str:

@@ -1,11 +1,12 @@
 """Recipes from YAML files and the command line: the one module that knows either."""
 
 import json
+import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ STOPPED = 143
 KERNELS = 128
 """How many kernels oneDNN keeps, instead of 1024: each holds memory, and training meets other lengths in each step."""
 HERE = "command line"
+TRUNK = "model.trunk"
+
+logger = logging.getLogger(__name__)
 
 PLAIN = [f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")]
 Setting = tuple[str, Given]
@@ -34,17 +38,19 @@ Where = Callable[[yaml.Mark | None], str]
 """Says where a mark of YAML's is."""
 
 
-def read_recipe(kind: type[R], argv: Sequence[str], *, default: str | Path | None = None) -> R:
+def read_recipe(
+    kind: type[R], argv: Sequence[str], *, default: str | Path | None = None, upon: Mapping[str, Any] | None = None
+) -> R:
     """The recipe of dataclass `kind` that YAML files and the command line describe.
 
-    Each layer changes the one below: the dataclass's own defaults; each `--config FILE`, or `default` where
-    there is none, upon the file that its `base` names; then `--section.field value`. Every fault of all of them
-    is raised in one RecipeError. `--help` prints what there is to set, and exits.
+    Each layer changes the one below: the dataclass's own defaults; what it is built `upon`; each `--config FILE`, or
+    `default` where there is none, upon the file that its `base` names; then `--section.field value`. Every fault of
+    all of them is raised in one RecipeError. `--help` prints what there is to set, and exits.
     """
     faults: list[str] = []
     typed = command_line(kind, argv, faults)
     files = [given.text for path, given in typed if path == "config"] or ([] if default is None else [str(default)])
-    given = defaults(kind)
+    given = overlay(defaults(kind), Given.of(dict(upon or {}), ""), faults)
     for file in files:
         given = overlay(given, read_file(Path(file), faults), faults)
     for path, value in typed:
@@ -57,6 +63,14 @@ def read_recipe(kind: type[R], argv: Sequence[str], *, default: str | Path | Non
     recipe = reader.read(given, kind)
     if faults or reader.faults:
         raise RecipeError([*faults, *reader.faults])
+    trunk = next((value.value for path, value in reversed(typed) if path == TRUNK), None)
+    if trunk and default is not None and files == [str(default)]:
+        logger.warning(
+            "Without --config, what is not said is as in %s: learning rate, lengths and heads for a tiny new trunk. "
+            "For %s begin with a file of your own, or with one in recipes/configs.",
+            Path(default).name,
+            trunk,
+        )
     return recipe
 
 

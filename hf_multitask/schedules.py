@@ -92,8 +92,10 @@ class Drawn(Schedule):
         names, p = list(sizes), self.probabilities(epoch, epochs, sizes)
         if len(p) != len(names):
             raise ValueError(f"Schedule must give {len(names)} probabilities, one per task. Got {len(p)}.")
-        steps = self.steps_per_epoch or sum(passes.values())
-        return [(names[i],) for i in draw.choice(len(names), size=steps, p=p)]
+        return [(names[i],) for i in draw.choice(len(names), size=self.length(passes), p=p)]
+
+    def length(self, passes: Mapping[str, int]) -> int:
+        return self.steps_per_epoch or sum(passes.values())
 
 
 class Temperature(Drawn):
@@ -134,7 +136,7 @@ class Annealed(Drawn):
     """Sample tasks by size at first, nearly evenly by the end.
 
     Task t has probability proportional to size[t] ** power, and power goes from `start` to `end` in equal
-    steps over the epochs (Stickland & Murray, 2019: 1 to .2). A run of one epoch stays at `start`.
+    steps over the epochs (Stickland & Murray, 2019: 1 to .2), or over the steps of a run of one epoch.
     """
 
     def __init__(self, *, start: float = 1.0, end: float = 0.2, steps_per_epoch: int | None = None):
@@ -142,8 +144,23 @@ class Annealed(Drawn):
         self.start, self.end = start, end
 
     def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
-        done = min(epoch / (epochs - 1), 1.0) if epochs > 1 else 0.0
+        return self.after(min(epoch / (epochs - 1), 1.0) if epochs > 1 else 0.0, sizes)
+
+    def after(self, done: float, sizes: Mapping[str, int]) -> list[float]:
+        """The chances when so much of the training is done."""
         return powers(sizes, self.start + (self.end - self.start) * done)
+
+    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+        if epochs > 1:
+            return super().plan(epoch, epochs, sizes=sizes, passes=passes, draw=draw)
+        names, steps = list(sizes), self.length(passes)
+        chances = [np.cumsum(self.after(step / max(steps - 1, 1), sizes)) for step in range(steps)]
+        # What rounding leaves above the last sum is the last task's.
+        drawn = [
+            min(int(np.searchsorted(sums, at, side="right")), len(names) - 1)
+            for sums, at in zip(chances, draw.random(steps), strict=True)
+        ]
+        return [(names[i],) for i in drawn]
 
 
 class EndWith(Schedule):

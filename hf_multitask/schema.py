@@ -354,8 +354,10 @@ def walk(kind: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
 
 
 def marker_of(hint: Any) -> Any:
-    """What marks a type, or the items of a list."""
+    """What marks a type, the items of a list, or what may be null."""
     item = get_args(hint)[0] if get_origin(hint) is list else hint
+    if get_origin(item) in (Union, types.UnionType):
+        item = next((one for one in get_args(item) if get_origin(one) is Annotated), item)
     return get_args(item)[1] if get_origin(item) is Annotated else None
 
 

@@ -63,13 +63,14 @@ def main(argv):
         lines[suite] = in_turns(SUITES[suite](workload), rounds=recipe.rounds, budget=recipe.budget)
         tables.append(f"{suite}: {about}, {lines[suite][0].rounds} rounds\n\n{markdown(lines[suite])}")
         print(f"\n{tables[-1]}")
+        # After each suite, for the next may fail.
+        found = {name: [asdict(line) for line in measured] for name, measured in lines.items()}
+        versions = {"torch": torch.__version__, "python": platform.python_version()}
+        kept = {"recipe": asdict(recipe), "machine": machine, "versions": versions, "suites": found}
+        (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
+        (folder / "benchmark.md").write_text("\n\n".join(tables) + "\n")
     if "growth" in lines:
         growth.draw(lines["growth"], folder)
-    found = {suite: [asdict(line) for line in measured] for suite, measured in lines.items()}
-    versions = {"torch": torch.__version__, "python": platform.python_version()}
-    kept = {"recipe": asdict(recipe), "machine": machine, "versions": versions, "suites": found}
-    (folder / "benchmark.json").write_text(json.dumps(kept, indent=2) + "\n")
-    (folder / "benchmark.md").write_text("\n\n".join(tables) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
+from hf_multitask.assembly.finished import read_asking
 from hf_multitask.assembly.folders import claim_folder, move_model
 from hf_multitask.assembly.rows import load_rows
 from hf_multitask.assembly.trainers import build_trainer
@@ -17,14 +18,14 @@ from hf_multitask.ensembles.ballots import collect
 from hf_multitask.ensembles.judgement import judge
 from hf_multitask.ensembles.making import combine, gather, mix, soft_rows, taught
 from hf_multitask.evaluation.answers import Answers, save_answers
-from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.recipe import RecipeError, read_recipe, run, write_recipe
 from hf_multitask.sections.ensemble import EnsembleRecipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.tasks import Task
 
 
 def main(argv):
-    recipe = read_recipe(EnsembleRecipe, argv)
+    recipe, own = read_asking(EnsembleRecipe, argv, lambda asked: asked.members)
     student = read_recipe(TrainRecipe, ["--config", recipe.student]) if recipe.student else None
     folder = Path(recipe.output_dir)
     claim_folder(folder, overwrite=recipe.overwrite, resume=False)
@@ -34,9 +35,10 @@ def main(argv):
     how: Any = {"calibrated": recipe.calibrate, "seed": recipe.seed}
     splits = ("train", "dev") if student else ("dev",)
     tasks = [Task.from_description(name, task) for name, task in ensemble.tasks.items()]
-    own = {}
     if student:
-        sections = [section for section in student.tasks if ensemble.config.known(section.name)]
+        sections = [section for section in student.tasks if section.name in ensemble.tasks]
+        if not sections:
+            raise RecipeError([f"{recipe.student} has none of the members' tasks: {', '.join(ensemble.tasks)}."])
         tasks = [section.build() for section in sections]
         own = {section.name: section.data for section in sections if section.data}
     rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)

@@ -7,21 +7,22 @@ from pathlib import Path
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from hf_multitask.assembly.answering import answered, write_answers
+from hf_multitask.assembly.finished import read_asking
 from hf_multitask.assembly.models import load_model
 from hf_multitask.assembly.rows import load_rows
-from hf_multitask.recipe import read_recipe, run
+from hf_multitask.recipe import run
 from hf_multitask.sections.evaluate import EvaluateRecipe
 from hf_multitask.tasks import Task
 from hf_multitask.training.backends import leave, processes
 
 
 def main(argv):
-    recipe = read_recipe(EvaluateRecipe, argv)
+    recipe, own = read_asking(EvaluateRecipe, argv, lambda asked: [asked.model])
     state = processes()
     model = load_model(recipe.model, revision=recipe.revision).to(state.device)
     names = recipe.tasks or list(model.tasks)
     tasks = [Task.from_description(name, model.config.known(name)) for name in names]
-    rows = load_rows(tasks, recipe.data, [recipe.split], seed=recipe.seed)[recipe.split]
+    rows = load_rows(tasks, recipe.data, [recipe.split], seed=recipe.seed, own=own)[recipe.split]
     values, report = answered(
         model, rows, split=recipe.split, batch_size=recipe.batch_size, seed=recipe.seed, trunk=recipe.model
     )

@@ -90,6 +90,17 @@ def test_an_ensemble_is_a_member_and_a_teacher(make, trained, tmp_path):
     assert not torch.equal(AutoModel.from_pretrained(tmp_path / "out").heads["sst"].out.weight, first)
 
 
+def test_a_student_learns_what_its_teachers_know(make, trained, tmp_path):
+    (tmp_path / "more.yaml").write_text((trained / "tiny.yaml").read_text() + "tasks: [cfimdb, sst]\n")
+    code, _, err = make("distill", "--student", tmp_path / "more.yaml")
+    assert code == 0, err
+    assert list(AutoModel.from_pretrained(tmp_path / "out").tasks) == ["sst"]
+    (tmp_path / "other.yaml").write_text((trained / "tiny.yaml").read_text() + "tasks: [cfimdb]\n")
+    code, _, err = make("distill", "--student", tmp_path / "other.yaml", out="none")
+    assert code == 1
+    assert "has none of the members' tasks: qqp, sst, sts." in err
+
+
 def test_mistakes_are_sentences(make, trained, tmp_path):
     code, _, err = make("mean", members=["0", "nowhere"])
     assert code == 1

@@ -33,6 +33,15 @@ def test_help_names_the_members_of_a_family_and_their_options():
         assert any(line.partition(":")[0] == name for line in lines)
 
 
+def test_help_names_adapters_and_what_stands_by_itself():
+    text = help_text(TrainRecipe, defaults(TrainRecipe), [])
+    assert "      Pal: width=204, heads=12," in text
+    assert "      LoraConfig, " in text
+    assert "peft_type" not in text
+    after = text.partition("\nMore settings:\n")[2].partition("\n\n")[0]
+    assert all(f"  --{name} " in after for name in ("train_on", "schedule", "tuner", "regularizers"))
+
+
 def test_help_shows_what_each_setting_is():
     lines = help_text(TrainRecipe, defaults(TrainRecipe), ["mine.yaml"]).splitlines()
 

@@ -22,7 +22,7 @@ HEADERS = {
 }
 
 
-TRAIN, EVALUATE, BENCHMARK = load("train"), load("evaluate"), load("benchmark")
+TRAIN, EVALUATE, ENSEMBLE, BENCHMARK = (load(name) for name in ("train", "evaluate", "ensemble", "benchmark"))
 
 
 @pytest.fixture
@@ -100,6 +100,16 @@ tasks:
     assert code == 0, err
     assert set(Report.load(tmp_path / "out").tasks) == {"mood", "sts"}
     assert AutoModel.from_pretrained(tmp_path / "out").predict("mood", ["I am glad"]).labels[0] in ("sad", "glad")
+    # Where its rows are its folder says, and that of an ensemble.
+    code, _, err = call(ENSEMBLE, "--members", tmp_path / "out", "--output_dir", tmp_path / "both", "--cache", "null")
+    assert code == 0, err
+    for name in ("out", "both"):
+        code, _, err = call(EVALUATE, "--model", tmp_path / name, "--output_dir", tmp_path / "judged")
+        assert code == 0, err
+        assert Report.load(tmp_path / "judged").values == pytest.approx(Report.load(tmp_path / "out").values)
+    code, _, err = call(EVALUATE, "--model", tmp_path / "out", "--data.source.class", "Published", "--tasks", "mood")
+    assert code == 1
+    assert "mood" in err
 
 
 def test_another_trunk_and_a_frozen_one(tiny, tmp_path):

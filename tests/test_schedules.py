@@ -80,6 +80,16 @@ def test_annealed_follows_the_published_power():
     assert schedule.probabilities(0, 1, SIZES) == Proportional().probabilities(0, 1, SIZES)
 
 
+def test_annealed_goes_down_within_a_run_of_one_epoch():
+    schedule = Annealed(steps_per_epoch=40_000)
+    steps = [task for (task,) in plan(schedule, epochs=1)]
+    for part, done in ((steps[:4000], 0.05), (steps[-4000:], 0.95)):
+        weights = np.array(list(SIZES.values()), dtype=float) ** (1 - 0.8 * done)
+        for task, p in zip(SIZES, weights / weights.sum(), strict=True):
+            assert part.count(task) / 4000 == pytest.approx(p, abs=4 * (p * (1 - p) / 4000) ** 0.5 + 0.003)
+    assert len(plan(Annealed(), epochs=1)) == sum(PASSES.values())
+
+
 def test_temperature_one_is_proportional_and_two_is_the_square_root():
     assert Temperature(1.0).probabilities(0, 1, SIZES) == Proportional().probabilities(0, 1, SIZES)
     assert Temperature(2.0).probabilities(0, 1, SIZES) == SquareRoot().probabilities(0, 1, SIZES)

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from time import monotonic
 
 import pytest
 from commands import ROOT, call, load
 
 from hf_multitask.recipe import read_recipe
-from hf_multitask.studies.sections import ReproduceRecipe, spelled_out
+from hf_multitask.studies.sections import KINDS, ReproduceRecipe, spelled_out
 
 REPRODUCE = load("reproduce")
 CONFIGS = ROOT / "recipes" / "configs"
@@ -126,10 +127,30 @@ def test_every_scale_has_the_same_runs(system, scale, tmp_path):
     assert names[0] == names[1]
 
 
+@pytest.mark.parametrize("scale", ["small", "full"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_no_two_runs_of_a_system_are_the_same(system, scale, tmp_path):
+    words = ["--system", system, "--scale", scale, "--seeds", "0", "--data_dir", "data", "--output_dir", str(tmp_path)]
+    study = read_recipe(ReproduceRecipe, spelled_out(words, CONFIGS))
+    sections, seen = study.sections(), {}
+    for made in study.build(ROOT / "recipes"):
+        if sections[made.name].best_of is None:
+            recipe = read_recipe(KINDS[sections[made.name].script], ["--config", str(made.recipe)])
+            said = json.dumps({**asdict(recipe), "output_dir": None}, default=str)
+            assert said not in seen, f"{made.name} is {seen[said]}"
+            seen[said] = made.name
+
+
 def test_a_system_that_is_none():
     code, _, err = call(REPRODUCE, "--system", "bert", "--scale", "demo")
     assert code == 1
     assert "Unknown system 'bert'." in err
+
+
+def test_a_system_without_a_scale_is_not_begun():
+    code, _, err = call(REPRODUCE, "--system", "sbrrt")
+    assert code == 1
+    assert "--system wants a --scale: demo" in err
 
 
 def test_a_word_that_ends_like_an_option_is_none():

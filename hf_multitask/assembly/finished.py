@@ -1,26 +1,48 @@
-"""What a finished folder tells of how it was made."""
+"""What a finished folder tells of how it was made, and of the rows that it knows."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..recipe import read_recipe, read_yaml
 from ..sections.ensemble import EnsembleRecipe
+from ..sections.evaluate import EvaluateRecipe
 from ..sections.train import TrainRecipe
 
-__all__ = ["made_by", "own_sources"]
+__all__ = ["made_by", "own_sources", "read_asking"]
+
+FILE = "recipe.yaml"
+Sources = dict[str, dict[str, Any]]
+R = TypeVar("R", EnsembleRecipe, EvaluateRecipe)
 
 
 def made_by(folder: Path) -> TrainRecipe | EnsembleRecipe:
     """The recipe of a finished model or ensemble; that a soup or a student is one model does not tell."""
-    path = folder / "recipe.yaml"
+    path = folder / FILE
     words = ["--config", str(path)]
     if "members" in (read_yaml(path) or {}):
         return read_recipe(EnsembleRecipe, words)
     return read_recipe(TrainRecipe, words)
 
 
-def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> dict[str, dict[str, Any]]:
-    """The sources of the tasks that have one of their own."""
+def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> Sources:
+    """The sources of the tasks that have one of their own; of an ensemble those that its members say."""
     if isinstance(recipe, EnsembleRecipe):
-        return {}
+        known = [own_sources(made_by(Path(name))) for name in recipe.members if Path(name, FILE).is_file()]
+        return {task: source for sources in reversed(known) for task, source in sources.items()}
     return {section.name: section.data for section in recipe.tasks if section.data}
+
+
+def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources]:
+    """A recipe that asks `models` of rows, and the sources of tasks that have one of their own.
+
+    Where it does not say which rows, they are those that the first of the models learnt from whose folder tells.
+    """
+    folders = [Path(name) for name in models(read_recipe(kind, argv))]
+    known = next((made_by(folder) for folder in folders if (folder / FILE).is_file()), None)
+    if known is None:
+        return read_recipe(kind, argv), {}
+    # Streams are for training.
+    recipe = read_recipe(kind, argv, upon={"data": {**asdict(known.data), "stream": {}}})
+    return recipe, own_sources(known) if recipe.data.source == known.data.source else {}

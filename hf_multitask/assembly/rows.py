@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from ..data.rows import load_all, overlap
 from ..data.streams import RowStream
 from ..models.construct import construct
 from ..sections.parts import SOURCES, DataSection
-from ..tasks import Task
+from ..tasks import TASKS, Task
 
 __all__ = ["Rows", "load_rows"]
 
@@ -28,7 +28,8 @@ def load_rows(
     seed: int = 0,
     own: Mapping[str, dict] | None = None,
 ) -> Rows:
-    """Checked rows by split and task, from the common source or a task's `own`; training rows limited or streamed."""
+    """Checked rows by split and task, from the common source or a task's `own`; those of training joined and limited,
+    or streamed."""
     tasks, splits = list(tasks), list(splits)
     sources = {task.name: construct("source", SOURCES, (own or {}).get(task.name) or data.source) for task in tasks}
     streams: Any = {
@@ -44,9 +45,37 @@ def load_rows(
     for name, train in rows.get("train", {}).items():
         if name in data.stream:
             continue
+        task = next(task for task in tasks if task.name == name)
+        further = [joined(task, TASKS[other], data, seed=seed) for other in data.join.get(name, ())]
+        train = concatenate_datasets([train, *further]) if further else train
         if "dev" in rows and (shared := overlap(train, rows["dev"][name])).dev:
             logger.warning("%s: %d of %d dev rows stand in train too.", name, shared.dev, len(rows["dev"][name]))
-        if (limit := data.limit.get(name)) and limit < len(train):
-            drawn = np.random.default_rng(seed).choice(len(train), size=limit, replace=False)
-            rows["train"][name] = train.select(np.sort(drawn))
+        rows["train"][name] = limited(train, data.limit.get(name), seed=seed)
     return rows
+
+
+def joined(task: Task, other: Task, data: DataSection, *, seed: int) -> Dataset:
+    """All rows with labels that the common source has of `other`, as rows of `task`; as many as its limit says."""
+    if other.pair != task.pair or other.objective.labels != task.objective.labels or scale(other) != scale(task):
+        raise ValueError(
+            f"data.join: rows of '{other.name}' are none of '{task.name}': their labels mean other things."
+        )
+    source = construct("source", SOURCES, data.source)
+    found = load_all([(other, split, source) for split in source.splits(other)], on_bad_row=data.on_bad_row)
+    labelled = [rows for rows in found.values() if "label" in rows.column_names]
+    if not labelled:
+        raise ValueError(f"data.join: the source has no rows of '{other.name}'.")
+    return limited(concatenate_datasets(labelled), data.limit.get(other.name), seed=seed)
+
+
+def scale(task: Task) -> tuple[Any, Any]:
+    """From where to where a task's numbers go; of classes nothing."""
+    return getattr(task.objective, "low", None), getattr(task.objective, "high", None)
+
+
+def limited(rows: Dataset, limit: int | None, *, seed: int) -> Dataset:
+    """So many rows, drawn by the seed, in their order."""
+    if limit is None or limit >= len(rows):
+        return rows
+    drawn = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
+    return rows.select(np.sort(drawn))

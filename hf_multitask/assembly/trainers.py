@@ -52,6 +52,7 @@ def build_trainer(
     tasks = [section.build() for section in (recipe.tasks if sections is None else sections)]
     learnt: Mapping[str, Dataset] = rows["train"] if taught is None else taught
     options: Any = recipe.methods()
+    options["weights"] = {task.name: task.weight for task in tasks}
     return MultitaskTrainer(
         build_model(tasks, recipe.model, rows["train"], max_length=recipe.data.max_length, tuner=recipe.tuner),
         recipe.arguments(),

@@ -30,9 +30,8 @@ def contenders(workload: Workload) -> list[Contender]:
 
 
 def joined(workload: Workload, model: MultitaskModel, aggregator: Aggregator) -> Callable[[Mapping[str, Any]], None]:
-    host = TaskGradients(
-        aggregator, model, accelerator=Accelerator(cpu=True), most=len(model.tasks), seed=workload.seed
-    )
+    accelerator = Accelerator(cpu=workload.device == "cpu")
+    host = TaskGradients(aggregator, model, accelerator=accelerator, most=len(model.tasks), seed=workload.seed)
 
     def one(model: nn.Module, part: Mapping[str, Any]) -> Tensor:
         with workload.autocast():

@@ -14,6 +14,7 @@ from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from .memory import resident
+from .turns import synchronize
 from .workload import Workload
 
 __all__ = ["shared_steps"]
@@ -66,6 +67,11 @@ def work(workload: Workload, rank: int, processes: int, meeting: str, orders: Co
     try:
         while True:
             order = orders.recv()
-            orders.send(resident("VmHWM") if order is None else step(order))
+            if order is None:
+                orders.send(resident("VmHWM"))
+                continue
+            step(order)
+            synchronize()
+            orders.send(None)
     except EOFError:
         destroy_process_group()

@@ -45,7 +45,8 @@ def regularized(
     workload: Workload, *regularizers: Regularizer, model: MultitaskModel | None = None
 ) -> Callable[[int], None]:
     model = workload.model() if model is None else model
-    penalties = Penalties(regularizers, model, tasks=list(model.tasks), accelerator=Accelerator(cpu=True), seed=0)
+    accelerator = Accelerator(cpu=workload.device == "cpu")
+    penalties = Penalties(regularizers, model, tasks=list(model.tasks), accelerator=accelerator, seed=0)
     for follower in penalties.followers:
         follower.begin(model)
 

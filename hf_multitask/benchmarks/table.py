@@ -43,5 +43,5 @@ def cells(line: Line, rated: bool) -> list[str]:
 
 def goal(line: Line) -> str:
     if line.at_least is not None:
-        return f"{'below' if line.ratio < line.at_least else '>='} {line.at_least:.2f}"
-    return "" if line.goal is None else f"{'above' if line.ratio > line.goal else '<='} {line.goal:.2f}"
+        return f">= {line.at_least:.2f}{' (missed)' if line.ratio < line.at_least else ''}"
+    return "" if line.goal is None else f"<= {line.goal:.2f}{' (missed)' if line.ratio > line.goal else ''}"

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .memory import held_bytes, peak_bytes
 
-__all__ = ["Contender", "Line", "in_turns"]
+__all__ = ["Contender", "Line", "in_turns", "synchronize"]
 
 LEAST = 3
 """Rounds that are measured however long they take."""

@@ -13,6 +13,8 @@ __all__ = ["misfits", "soup"]
 
 TRAINING_ALONE = {"attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range", "dtype"}
 """Fields of a trunk's configuration that change nothing about what its weights mean."""
+ADAPTING_ALONE = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
+"""Fields of an adapter's configuration that say nothing about its weights."""
 
 
 def soup(models: Sequence[MultitaskModel], weights: Sequence[float] | None = None) -> MultitaskModel:
@@ -67,6 +69,11 @@ def differences(model: MultitaskModel, first: MultitaskModel) -> list[str]:
     return found
 
 
+def tells(key: str) -> bool:
+    """Whether a field of an adapter's configuration says what its weights mean."""
+    return "dropout" not in key and not key.startswith("init_") and key not in ADAPTING_ALONE
+
+
 def meaning(model: MultitaskModel) -> dict[str, Any]:
     """Whatever must be equal where weights are to be averaged, by the words that a message uses."""
     config = model.config
@@ -76,6 +83,8 @@ def meaning(model: MultitaskModel) -> dict[str, Any]:
         head = {key: value for key, value in task["head"].items() if key != "dropout"}
         parts |= {f"head for {name}": head, f"objective for {name}": task["objective"]}
     parts |= {"pooling": config.pooling, "use of adapters": config.adapters, "max_length": config.max_length}
+    for name, adapter in getattr(model.trunk, "peft_config", {}).items():
+        parts[f"adapter for {name}"] = {key: value for key, value in adapter.to_dict().items() if tells(key)}
     trunk = {
         key: value for key, value in said.items() if key not in TRAINING_ALONE and not key.startswith(("_", "transf"))
     }

@@ -55,7 +55,7 @@ def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[
 
 
 def shares(recipe: TrainRecipe, sizes: Mapping[str, int]) -> dict[str, list[float]]:
-    """Of each epoch's steps the share that has a task: by the schedule's probabilities, or as it plans."""
+    """Of each epoch's steps the share that has a task: by the schedule's probabilities over several, or as it plans."""
     if not sizes:
         return {}
     schedule, arguments = build_schedule(recipe.schedule), recipe.arguments()
@@ -64,7 +64,7 @@ def shares(recipe: TrainRecipe, sizes: Mapping[str, int]) -> dict[str, list[floa
     passes = {name: math.ceil(size / batch) for name, size in sizes.items()}
     found: dict[str, list[float]] = {name: [] for name in sizes}
     for epoch in range(epochs):
-        if isinstance(schedule, Drawn):
+        if isinstance(schedule, Drawn) and epochs > 1:
             chances = dict(zip(sizes, schedule.probabilities(epoch, epochs, sizes), strict=True))
         else:
             draw = np.random.default_rng([recipe.seed, epoch])

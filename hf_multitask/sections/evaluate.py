@@ -12,6 +12,8 @@ __all__ = ["EvaluateRecipe"]
 class EvaluateRecipe:
     """Write a model's answers for a split, and judge them where the split has labels.
 
+    Where --data says nothing else, the rows are from where the model's folder says that it learnt.
+
     Examples:
       python recipes/evaluate.py --model outputs/train
       python recipes/evaluate.py --model outputs/train --data_dir data --split test --tasks sst,sts

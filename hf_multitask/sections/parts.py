@@ -133,7 +133,10 @@ class DataSection:
         default_factory=dict,
         metadata={"help": "Most training rows of a task, by the seed: {qqp: 6000}"},
     )
-
+    join: dict[str, list[str]] = field(
+        default_factory=dict,
+        metadata={"help": "Built-in tasks of the source, all of whose rows a task trains on too: {sts: [sick]}"},
+    )
     stream: dict[str, int] = field(
         default_factory=dict,
         metadata={"help": "Tasks whose training rows are read as they come, and how many make a pass: {qqp: 363846}"},
@@ -205,10 +208,14 @@ class RunRecipe:
         """What these say against each other."""
         names = [task.name for task in self.tasks]
         found = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
-        for part in ("limit", "stream"):
+        joined = [name for others in self.data.join.values() for name in others]
+        for part, known in (("limit", [*names, *joined]), ("stream", names), ("join", names)):
             found += [
-                f"data.{part}: {unknown('task', name, names)}" for name in getattr(self.data, part) if name not in names
+                f"data.{part}: {unknown('task', name, known)}" for name in getattr(self.data, part) if name not in known
             ]
+        found += [f"data.join: {unknown('task', name, TASKS)}" for name in joined if name not in TASKS]
+        found += [f"data.join: '{name}' is judged here, and would be learnt." for name in joined if name in names]
+        found += [f"data.join: '{name}' is streamed." for name in self.data.join if name in self.data.stream]
         if self.resume and self.overwrite:
-            found.append("resume continues what overwrite would replace. Give one of them.")
+            found.append("resume goes on with what overwrite would replace. Say --overwrite false beside it.")
         return found

@@ -56,10 +56,10 @@ class PretrainRecipe(RunRecipe):
 
     Examples:
       python recipes/pretrain.py --output_dir outputs/first
-      python recipes/pretrain.py --text_file wiki.txt --model.trunk bert-base-uncased
-      python recipes/pretrain.py --objective.class ClassRanking --objective.task sst --data_dir data
-      python recipes/pretrain.py --objective.class Ranking --objective.task qqp --data_dir data
-      python recipes/train.py --data_dir data --model.trunk outputs/pretrain
+      python recipes/pretrain.py --config recipes/configs/pretrain/simcse.yaml --text_file wiki.txt
+      python recipes/pretrain.py --config recipes/configs/pretrain/class_ranking.yaml --data_dir data
+      python recipes/pretrain.py --config recipes/configs/pretrain/ranking.yaml --data_dir data
+      python recipes/train.py --config recipes/configs/real.yaml --model.trunk outputs/ranking
     """
 
     output_dir: str = field(

@@ -36,7 +36,7 @@ class TrainRecipe(RunRecipe):
     Examples:
       python recipes/train.py --output_dir outputs/first
       python recipes/train.py --training.learning_rate 2e-5 --training.num_train_epochs 2
-      python recipes/train.py --data_dir data --data.limit.qqp 6000 --model.trunk bert-base-uncased
+      python recipes/train.py --config recipes/configs/real.yaml --data_dir data --data.limit.qqp 6000
       python recipes/train.py --tasks sst,sts --tasks.sts.head.class Cosine --schedule.class Annealed
       python recipes/train.py --config mine.yaml --output_dir outputs/first --resume auto
     """
@@ -111,7 +111,6 @@ class TrainRecipe(RunRecipe):
         return {
             "schedule": build_schedule(self.schedule),
             "stream_rows": self.data.stream,
-            "weights": {task.name: task.weight for task in self.tasks},
             "aggregator": build_aggregator(self.aggregator) if self.aggregator else None,
             "regularizers": [build_regularizer(spec) for spec in self.regularizers],
         }

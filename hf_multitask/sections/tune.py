@@ -21,8 +21,8 @@ class TuneRecipe(TrainRecipe):
     several processes, on several machines with one folder, works on one search; given again, it goes on.
 
     Examples:
-      python recipes/tune.py --search '{training.learning_rate: {low: 1e-5, high: 1e-4, log: true}}'
-      python recipes/tune.py --config mine.yaml --data_dir data --trials 30 --output_dir outputs/tune
+      python recipes/tune.py --trials 6
+      python recipes/tune.py --config mine.yaml --trials 30 --search '{training.learning_rate: {low: 1e-5, high: 1e-4}}'
     """
 
     output_dir: str = field(default="outputs/tune", metadata={"help": "Folder of the trials and the best recipe"})

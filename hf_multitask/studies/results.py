@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -99,7 +100,10 @@ def take_away(folder: Path) -> None:
 
 
 def best_run(reports: Mapping[Run, Report]) -> Run | None:
-    """Of the row with the best mean score over its seeds the best seed; what lacks a task, or has no row, is none."""
+    """Of the row with the best mean score over its seeds the best seed.
+
+    What lacks a task is none, and neither is what lacks seeds that others have: one may be lucky.
+    """
     scores = {
         run: report.score
         for run, report in reports.items()
@@ -107,7 +111,8 @@ def best_run(reports: Mapping[Run, Report]) -> Run | None:
     }
     if not scores:
         return None
-    means = {name: mean(rows_of(scores, name).values()) for name in dict.fromkeys(run.name for run in scores)}
+    seeds = Counter(run.name for run in scores)
+    means = {name: mean(rows_of(scores, name).values()) for name in seeds if seeds[name] == max(seeds.values())}
     own = rows_of(scores, max(means, key=lambda name: means[name]))
     return max(own, key=lambda run: own[run])
 

@@ -107,6 +107,7 @@ def limited(settings: dict[str, Any]) -> dict[str, Any]:
     if not limits or not tasks:
         return settings
     names = {task if isinstance(task, str) else task["name"] for task in tasks}
+    names |= {name for others in settings["data"].get("join", {}).values() for name in others}
     kept = {name: limit for name, limit in limits.items() if name in names}
     return {**settings, "data": {**settings["data"], "limit": kept}}
 

@@ -25,7 +25,7 @@ KINDS: dict[str, type] = {
     "tune": TuneRecipe,
     "ensemble": EnsembleRecipe,
 }
-PASSING = ("output_dir", "overwrite", "resume", "trials", "cache", "batch_size")
+PASSING = ("output_dir", "overwrite", "resume", "cache", "batch_size")
 SCALES = ("demo", "small", "full")
 SHORT = ("system", "scale")
 """Options that are short for a file; what a scale says counts more than what a system says."""
@@ -220,4 +220,6 @@ def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
         if text not in places:
             raise RecipeError([unknown(name, text, places)])
         files[name] = places[text]
+    if "system" in files and "scale" not in files:
+        raise RecipeError(["--system wants a --scale: demo (minutes), small (hours) or full (a GPU, and days)."])
     return [*(part for name in SHORT if name in files for part in ("--config", str(files[name]))), *rest]

@@ -3,6 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 from batches import FIRST, SECOND
+from peft import LoraConfig
 from transformers import AutoModel, BertTokenizerFast
 
 from hf_multitask import QQP, SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig
@@ -74,6 +75,21 @@ def test_what_only_training_knows_does_not_matter(build):
 def test_models_of_another_kind_are_refused_with_the_reason(options, reason, build):
     with pytest.raises(ValueError, match=reason):
         soup([build(0), build(1, **options)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (PalConfig(width=4, heads=2), PalConfig(width=4, heads=1)),
+        (
+            LoraConfig(r=2, lora_alpha=4, target_modules=["query"]),
+            LoraConfig(r=2, lora_alpha=64, target_modules=["query"]),
+        ),
+    ],
+)
+def test_adapters_whose_weights_mean_other_things_are_refused(one, other, build):
+    with pytest.raises(ValueError, match="Member 1 has another adapter for sst"):
+        soup([build(0, tuner=one), build(1, tuner=other)])
 
 
 def test_another_head_trunk_or_tokenizer_is_refused_with_the_reason(build, small):

@@ -56,7 +56,7 @@ def test_help_holds_every_setting_and_every_member():
         (["--training.batch_sampler", "x"], "training: Unknown field of PretrainingArguments 'batch_sampler'."),
         (["--training.seed", "1"], "training.seed: Set 'seed' at the top of the recipe instead."),
         (["--data.limit.stss", "5"], "data.limit: Unknown task 'stss'."),
-        (["--resume", "auto", "--overwrite"], "resume continues what overwrite would replace."),
+        (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
         (["--tasks", "sts,sts", "--probe", "null"], "Task 'sts' is there 2 times."),
     ],
 )

@@ -20,6 +20,7 @@ from hf_multitask.tasks import TASKS
 RECIPES = {TrainRecipe: [], EvaluateRecipe: ["--model", "somewhere"]}
 """Every recipe, and what it cannot do without."""
 
+RECIPE_FILES = Path(__file__).parents[2] / "recipes" / "configs"
 MOOD = "{name: mood, objective: {class: Classification, labels: [no, yes, maybe]}}"
 
 
@@ -164,7 +165,7 @@ def test_regularizers_are_read_built_and_changed_one_by_one():
         (["--data.stream", "{sst: 5}"], "A new trunk takes its vocabulary from all training rows"),
         (["--loss", "summ"], "loss: Unknown choice 'summ'. Did you mean 'sum'?"),
         (["--early_stopping", "0"], "early_stopping must be 1 or more, or null. Got 0."),
-        (["--resume", "auto", "--overwrite"], "resume continues what overwrite would replace."),
+        (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
         (["--compare", "bag"], "compare.bag: Unknown choice 'bag'."),
         (["--learning_rate", "1"], "Unknown option 'learning_rate'. Did you mean 'training.learning_rate'?"),
         (["--training.learning_rte", "1"], "Did you mean 'learning_rate'?"),
@@ -221,3 +222,14 @@ def test_every_training_recipe_that_ships_is_whole(path):
 def test_rows_that_are_answered_are_no_stream():
     with pytest.raises(RecipeError, match=r"data\.stream is for train\.py"):
         read_recipe(EvaluateRecipe, ["--model", "somewhere", "--data.stream", "{sst: 5}"])
+
+
+def test_a_trunk_upon_the_demo_is_warned_of(caplog):
+    words = ["--model.trunk", "bert-base-uncased"]
+    read_recipe(TrainRecipe, words, default=RECIPE_FILES / "demo.yaml")
+    assert "Without --config, what is not said is as in demo.yaml" in caplog.text
+    caplog.clear()
+    real = ["--config", str(RECIPE_FILES / "real.yaml")]
+    read_recipe(TrainRecipe, [*real, *words], default=RECIPE_FILES / "demo.yaml")
+    read_recipe(TrainRecipe, ["--model.trunk", "null"], default=RECIPE_FILES / "demo.yaml")
+    assert not caplog.text

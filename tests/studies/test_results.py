@@ -187,6 +187,7 @@ def reached(name, seed, score, *, tasks=("sst", "qqp", "sts"), script="train"):
 def test_the_best_row_has_the_best_mean_and_lacks_no_task():
     runs = [reached("lucky", 0, 0.9), reached("lucky", 1, 0.2), reached("steady", 0, 0.6), reached("steady", 1, 0.7)]
     runs += [reached("single", 0, 1.0, tasks=("sst",)), reached("stage", 0, 1.0, script="pretrain")]
+    runs += [reached("unfinished", 0, 0.8)]
     best = best_run(dict(runs))
     assert (best.name, best.seed) == ("steady", 1)
-    assert best_run(dict(runs[4:])) is None
+    assert best_run(dict(runs[4:6])) is None

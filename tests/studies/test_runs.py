@@ -12,9 +12,10 @@ import pytest
 
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
+from hf_multitask.sections.tune import TuneRecipe
 from hf_multitask.studies.jobs import gpu_at
 from hf_multitask.studies.runs import Run, execute, results, table
-from hf_multitask.studies.sections import ReproduceRecipe
+from hf_multitask.studies.sections import KINDS, ReproduceRecipe
 
 # Stands in for a recipe: it notes how it was called, and leaves a report unless its file says not to.
 SCRIPT = """
@@ -142,6 +143,15 @@ def test_a_folder_that_was_made_by_other_settings_is_refused(tmp_path):
     assert len(error.value.faults) == 2
 
 
+def test_a_search_of_other_trials_is_another_search(tmp_path):
+    runs = {"search": {"script": "tune", "settings": {"trials": 2, "search": RATES}}}
+    for made in study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path):
+        write_recipe(read_recipe(TuneRecipe, ["--config", str(made.recipe)]), made.folder)
+    runs["search"]["settings"]["trials"] = 3
+    with pytest.raises(ValueError, match=r"search-0 was made with another trials\."):
+        study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path)
+
+
 def test_the_table_shows_means_and_deviations(run):
     runs = [run("one", 0, "a"), run("one", 1, "abcd"), run("two", 0, "ab")]
     execute(runs, jobs=1)
@@ -151,6 +161,9 @@ def test_the_table_shows_means_and_deviations(run):
     assert f"{mean([0.1, 0.4]):.3f} ± {stdev([0.1, 0.4]):.3f}" in one
     assert [cell.strip() for cell in two.split("|")[1:-1]] == ["two", "0", "0.200", "0.200", "0.5"]
     assert math.isclose(found[2]["score"], 0.2)
+
+
+RATES = {"training.learning_rate": {"low": 1e-5, "high": 1e-4}}
 
 
 def study(tmp_path, *words, **sections):
@@ -203,7 +216,7 @@ def test_the_studies_that_come_with_the_package_can_be_read(pytestconfig, monkey
     for file in files:
         words = ["--config", str(file), "--output_dir", str(tmp_path), "--data_dir", "rows", "--trunk", "bert"]
         for run in read_recipe(ReproduceRecipe, words).build(pytestconfig.rootpath / "recipes"):
-            read_recipe(TrainRecipe, ["--config", str(run.recipe)])
+            read_recipe(KINDS[run.script.stem], ["--config", str(run.recipe)])
 
 
 @pytest.mark.parametrize(("count", "seen", "found"), [(0, None, None), (0, "", None), (2, None, "1"), (2, "4,6", "6")])
