@@ -27,6 +27,15 @@ STOPPED = 143
 """The exit code of a run that was told to stop, as shells know it."""
 KERNELS = 128
 """How many kernels oneDNN keeps, instead of 1024: each holds memory, and training meets other lengths in each step."""
+EXTRAS = {
+    "optuna": "tune",
+    "matplotlib": "plots",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "deepspeed": "deepspeed",
+    "smart_pytorch": "bench",
+}
+"""Which of the package's extras brings a package that not all recipes need."""
 HERE = "command line"
 TRUNK = "model.trunk"
 
@@ -104,11 +113,17 @@ def run(main: Callable[[list[str]], object]) -> int:
     """Call `main` with the command line's words and give the exit code.
 
     A fault of the recipe, and any ValueError, RuntimeError or OSError that this package raises, is a sentence for
-    the user and printed alone; everything else keeps its traceback.
+    the user and printed alone, and so is what to install where an extra is lacking; the rest keeps its traceback.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     try:
         main(sys.argv[1:])
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(f'{package} is not installed. `pip install -e ".[{EXTRAS[package]}]"` brings it.', file=sys.stderr)
+        return 1
     except (ValueError, RuntimeError, OSError) as error:
         if not isinstance(error, RecipeError) and not raised_here(error):
             raise

@@ -7,7 +7,6 @@ from pathlib import Path
 # This folder holds an evaluate.py, which would hide the library of that name.
 sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
-import optuna
 from transformers import set_seed
 
 from hf_multitask.assembly.folders import join_folder
@@ -23,6 +22,9 @@ ONE_TRIAL = {"training.save_strategy": "no", "training.load_best_model_at_end": 
 
 def main(argv):
     recipe = read_recipe(TuneRecipe, argv, default=DEFAULT)
+    # Here, so that help needs nothing and its lack is a sentence.
+    import optuna
+
     folder = Path(recipe.output_dir)
     join_folder(folder, recipe, free=("trials",))
     whole = {name: recipe.whole(name) for name in recipe.search}

@@ -43,6 +43,13 @@ def test_a_search_ends_with_a_recipe_that_trains(words, tmp_path):
     assert "Trials: 3 complete" in out
 
 
+def test_without_optuna_a_sentence_says_what_brings_it(words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = call(TUNE, *words)
+    assert code == 1
+    assert 'optuna is not installed. `pip install -e ".[tune]"` brings it.' in err
+
+
 def test_another_search_is_not_put_into_another(words, tmp_path):
     assert call(TUNE, *words, "--trials", 1)[0] == 0
     code, _, err = call(TUNE, *words, "--seed", 5)
