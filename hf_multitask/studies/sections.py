@@ -55,6 +55,7 @@ class ReproduceRecipe:
     output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the runs and the table"})
     title: str = field(default="", metadata={"help": "What stands over the table"})
     notes: list[str] = field(default_factory=list, metadata={"help": "Sentences that stand over the table"})
+    caveats: list[str] = field(default_factory=list, metadata={"help": "More of them: what a scale changes"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Every run is done with each"})
     only: list[str] | None = field(
         default=None, metadata={"help": "Names of runs to do, and what they need; null: all"}

@@ -48,7 +48,7 @@ def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
     """The table of a system, with all that a reader must know of it."""
     rows = standings(recipe.published, runs, reference=recipe.reference, sts=recipe.sts)
     first = list(results([run for run in runs if run.script.stem == "pretrain"]))
-    notes, trunk = [*recipe.notes, legend(recipe)], trunk_of(recipe)
+    notes, trunk = [*recipe.caveats, *recipe.notes, legend(recipe)], trunk_of(recipe)
     content: dict[str, Any] = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk, "notes": notes}
     content |= {"reference": recipe.reference, "rows": [row.describe() for row in rows], "first_stages": first}
     if recipe.reports:
