@@ -50,6 +50,8 @@ def publish(
     files = contents(folder, repo, base=base)
     with said(repo, api.endpoint, me):
         api.create_repo(repo, private=private, exist_ok=True)
+        if private and not api.repo_info(repo).private:
+            raise ValueError(f"{repo} is there, and everybody sees it. Make it private on the Hub, or name another.")
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
         there = api.list_repo_files(repo, revision=revision)

@@ -39,6 +39,9 @@ __all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
 
 logger = logging.getLogger(__name__)
 
+MANY = 1000
+"""Losses and penalties that may wait on a GPU until they are looked at: each keeps its batch."""
+
 
 class MultitaskTrainer(Interruptible, WholeCheckpoints):
     """Train a `MultitaskModel` on several tasks at once.
@@ -117,6 +120,8 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         self.loss_is_scaled_for_ga = False
         self.penalties = Penalties(regularizers, model, tasks=self.names, accelerator=self.accelerator, seed=args.seed)
         self.add_callback(self.penalties)
+        if args.auto_find_batch_size and any(isinstance(task, StreamedTask) for task in self.encoded.values()):
+            raise ValueError("A stream is read in blocks of whole steps. Leave auto_find_batch_size off with streams.")
         self.curves = Curves([*(f"loss_{name}" for name in self.names), *self.penalties.curves])
         self.sparing: SparingAdamW | None = None
         self.gradients: TaskGradients | None = None
@@ -128,6 +133,9 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
     def get_train_dataloader(self) -> DataLoader:
         """Batches as the schedule plans them, each process its own."""
         args = self.args
+        # What an attempt that ran out of memory left behind is none of the next one's.
+        if self.gradients:
+            self.gradients.forget()
         self.sampler = MultitaskSampler(
             {name: task.lengths for name, task in self.encoded.items()},
             self.schedule,
@@ -202,7 +210,7 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
             said = f"The loss of {name}".format
             self.curves.add(f"loss_{name}", loss, step=self.state.global_step + 1, said=said)
         self.penalties.record(self.curves)
-        if self.args.device.type == "cpu":
+        if self.args.device.type == "cpu" or len(self.curves.points) > MANY:
             self.check_finite()
 
     def check_finite(self) -> None:
@@ -261,8 +269,6 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
             changes = self.origin.check(Path(resume_from_checkpoint), self.model.config)
             if changes and self.accelerator.is_main_process:
                 logger.warning(" ".join(changes))
-        if self.gradients:
-            self.gradients.forget()
         self.penalties.start(resume_from_checkpoint)
         return super().train(resume_from_checkpoint, *args, **options)
 
@@ -271,7 +277,8 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         """What a checkpoint of this run depends on."""
         rows = {name: len(task) for name, task in self.encoded.items()}
         step = self.args.step_rows
-        return Origin.of(self.model, self.schedule, rows=rows, step=step, accelerator=self.accelerator)
+        options: Any = {"rows": rows, "step": step, "seed": self.data_seed}
+        return Origin.of(self.model, self.schedule, accelerator=self.accelerator, **options)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):

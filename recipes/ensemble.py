@@ -27,8 +27,7 @@ from hf_multitask.tasks import Task
 def main(argv):
     recipe, own = read_asking(EnsembleRecipe, argv, lambda asked: asked.members)
     student = read_recipe(TrainRecipe, ["--config", recipe.student]) if recipe.student else None
-    folder = Path(recipe.output_dir)
-    claim_folder(folder, overwrite=recipe.overwrite, resume=False)
+    folder = claim_folder(recipe)
     write_recipe(recipe, folder)
     ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
     asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}

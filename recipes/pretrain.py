@@ -25,7 +25,7 @@ def main(argv):
     recipe = read_recipe(PretrainRecipe, argv, default=DEFAULT)
     folder, started, first = Path(recipe.output_dir), time.time(), recipe.arguments().process_index == 0
     if first:
-        claim_folder(folder, overwrite=recipe.overwrite, resume=recipe.resume is not None)
+        claim_folder(recipe, resume=recipe.resume is not None)
         write_recipe(recipe, folder)
     set_seed(recipe.seed)
     encoder, trainer, judge = build_first_stage(recipe)

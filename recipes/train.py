@@ -29,7 +29,7 @@ def main(argv):
     arguments = recipe.arguments()
     folder, started = Path(recipe.output_dir), time.time()
     if arguments.process_index == 0:
-        claim_folder(folder, overwrite=recipe.overwrite, resume=recipe.resume is not None)
+        claim_folder(recipe, resume=recipe.resume is not None)
         write_recipe(recipe, folder)
     set_seed(recipe.seed)
     rows = read_rows(recipe, recipe.tasks)

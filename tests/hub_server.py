@@ -22,6 +22,7 @@ class Repo:
 
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
+    private: bool = False
 
     def add(self, files, revision="main"):
         number = hashlib.sha1(f"{len(self.commits)} {sorted(files)}".encode()).hexdigest()
@@ -144,7 +145,7 @@ def create(request):
     request.may_write(name)
     if name in request.hub.repos:
         raise Refused(409, "You already created this repo", url=f"{request.hub.url}/{name}")
-    request.hub.repos[name] = Repo()
+    request.hub.repos[name] = Repo(private=bool(asked.get("private")) or asked.get("visibility") == "private")
     request.hub.repos[name].add({".gitattributes": b""})
     return ({"url": f"{request.hub.url}/{name}"},)
 
@@ -243,7 +244,8 @@ def commit(request, name, revision):
 @route("GET", "/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
 def info(request, name, revision="main"):
     number, files = request.hub.commit(name, revision)
-    return ({"id": name, "sha": number, "siblings": [{"rfilename": path} for path in files]},)
+    private = request.hub.repo(name).private
+    return ({"id": name, "sha": number, "private": private, "siblings": [{"rfilename": path} for path in files]},)
 
 
 @route("GET", "/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?")

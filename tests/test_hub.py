@@ -217,6 +217,15 @@ def test_the_same_again_is_no_new_commit_and_what_is_outdated_goes(hub, folder):
     assert hub.repos["me/model"].at("v1")[1].keys() == files(hub).keys()
 
 
+def test_a_public_repo_takes_nothing_private(hub, folder):
+    publish(folder, "me/open")
+    with pytest.raises(ValueError, match="me/open is there, and everybody sees it"):
+        publish(folder, "me/open", private=True)
+    publish(folder, "me/closed", private=True)
+    publish(folder, "me/closed", private=True)
+    assert hub.repos["me/closed"].private
+
+
 def test_an_adapter_takes_no_models_place(hub, folder, build, tmp_path):
     publish(folder, "me/model")
     before = hub.repos["me/model"].at("main")

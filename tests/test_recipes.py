@@ -237,6 +237,9 @@ def test_a_trunk_of_another_architecture_is_named(tiny, tmp_path):
     assert "holds a 'gpt2'" in err
     code, _, err = call(EVALUATE, "--model", tmp_path / "gpt")
     assert code == 1
+    assert "gpt does not tell which rows it learnt. Say --data_dir or --data.source.class." in err
+    code, _, err = call(EVALUATE, "--model", tmp_path / "gpt", "--data.source.class", "Demo")
+    assert code == 1
     assert "not a multitask model" in err
 
 
@@ -348,3 +351,30 @@ def test_two_processes_write_the_answers_of_one(tiny, course, tmp_path):
             assert one[name].read_text() == two[name].read_text()
     reports = [Report.load(tmp_path / f"{n}-dev").tasks for n in ("one", "two")]
     assert reports[0] == reports[1]
+
+
+def test_a_run_does_not_take_away_what_it_begins_with(tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    before = (tmp_path / "out" / "model.safetensors").stat().st_mtime
+    code, _, err = call(TRAIN, *tiny, "--overwrite", "--model.trunk", tmp_path / "out")
+    assert code == 1
+    assert "lies in its own output_dir. Give another output_dir." in err
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime == before
+
+
+def test_what_was_made_of_an_earlier_model_goes_when_a_run_goes_on(tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    (tmp_path / "out" / "onnx").mkdir()
+    for name in ("onnx/model.onnx", "confusion.png", "report.html"):
+        (tmp_path / "out" / name).write_text("old")
+    code, _, err = call(TRAIN, *tiny, "--resume", "auto", "--training.num_train_epochs", "2")
+    assert code == 0, err
+    left = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
+    assert not left & {"onnx/model.onnx", "confusion.png", "report.html"}
+
+
+def test_a_token_is_no_setting(tiny):
+    code, _, err = call(TRAIN, *tiny, "--training.hub_token", "hf_secret")
+    assert code == 1
+    assert "Unknown field of MultitaskTrainingArguments 'hub_token'" in err
+    assert "hf_secret" not in err

@@ -64,6 +64,7 @@ def build(
     frozen=False,
     aggregator=None,
     regularizers=(),
+    truncation_side="right",
     **arguments,
 ):
     """A trainer of the small model; `heads` maps tasks to classes, `limit` is of rows, `streamed` names tasks."""
@@ -78,6 +79,8 @@ def build(
     model = MultitaskModel(
         MultitaskConfig(trunk=config, tasks=tasks, dropout=dropout, freeze_trunk=frozen, max_length=32)
     )
+    tokens = words()
+    tokens.truncation_side = truncation_side
     if tuner is not None:
         model.add_adapters(build_tuner(tuner))
     options = {
@@ -98,7 +101,7 @@ def build(
         schedule=build_schedule(schedule),
         aggregator=None if aggregator is None else build_aggregator(aggregator),
         regularizers=[build_regularizer(spec) for spec in regularizers],
-        processing_class=words(),
+        processing_class=tokens,
     )
 
 

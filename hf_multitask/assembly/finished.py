@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..recipe import read_recipe, read_yaml
+from ..recipe import RecipeError, read_recipe, read_yaml
 from ..sections.ensemble import EnsembleRecipe
 from ..sections.evaluate import EvaluateRecipe
 from ..sections.train import TrainRecipe
@@ -42,6 +42,10 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
     folders = [Path(name) for name in models(read_recipe(kind, argv))]
     known = next((made_by(folder) for folder in folders if (folder / FILE).is_file()), None)
     if known is None:
+        if not any(word.startswith(("--data", "--config")) for word in argv):
+            raise RecipeError(
+                [f"{folders[0]} does not tell which rows it learnt. Say --data_dir or --data.source.class."]
+            )
         return read_recipe(kind, argv), {}
     # Streams are for training.
     recipe = read_recipe(kind, argv, upon={"data": {**asdict(known.data), "stream": {}}})

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,29 @@ from ..recipe import RecipeError, read_recipe, write_recipe
 __all__ = ["claim_folder", "join_folder", "move_model"]
 
 
-def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make sure that nothing of an earlier run is taken for this one's."""
+MADE_LATER = (
+    "report.json",
+    "report.md",
+    "report.html",
+    "beside-*.html",
+    "config.json",
+    "answers.npz",
+    "*.png",
+    "onnx/*",
+)
+"""What tells of the model that a run ended with, its configuration too. Without a report no folder looks finished."""
+
+
+def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
+    """The folder of a recipe's run, in which nothing of an earlier one is taken for this one's."""
+    folder, overwrite = Path(recipe.output_dir), recipe.overwrite
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file. Give another output_dir.")
+    rest = {name: value for name, value in asdict(recipe).items() if name not in ("output_dir", "resume")}
+    for text in words(rest):
+        path = Path(text)
+        if folder.is_dir() and path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"The run begins with {path}, which lies in its own output_dir. Give another output_dir.")
     # A run that failed before its first checkpoint leaves its recipe alone, and may be tried again.
     if folder.is_dir() and {file.name for file in folder.iterdir()} - {"recipe.yaml"} and not resume:
         if not overwrite:
@@ -27,9 +46,18 @@ def claim_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
             raise ValueError(f"{folder} was not made by a recipe, so it is not overwritten. Give another output_dir.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Without its report a folder does not look finished, whatever else an earlier run left in it.
-    for name in ("report.json", "report.md", "config.json"):
-        (folder / name).unlink(missing_ok=True)
+    for path in [path for pattern in MADE_LATER for path in folder.glob(pattern)]:
+        path.unlink()
+    return folder
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every text in plain values."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from words(part)
+    elif isinstance(value, str) and value:
+        yield value
 
 
 def join_folder(folder: Path, recipe: Any, *, free: Iterable[str] = ()) -> None:

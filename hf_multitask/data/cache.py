@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import datasets
@@ -21,7 +22,7 @@ READ = ("first", "second", "label")
 def cache_file(
     rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
 ) -> Path | None:
-    """The file in datasets' own cache for the token ids of these rows; None where they are not worth keeping.
+    """The file in datasets' own cache for the token ids of these rows; None where there is no use or no place.
 
     Its name is a digest of all that decides what is in it: the texts and labels, the tokenizer, the length at which
     sequences are cut, whether the texts of a pair are read together. `datasets.disable_caching()` turns it off.
@@ -29,7 +30,7 @@ def cache_file(
     fast = isinstance(tokenizer, PreTrainedTokenizerFast)
     if len(rows) < LEAST or not fast or not datasets.is_caching_enabled():
         return None
-    way = [tokenizers.__version__, spelled(tokenizer), tokenizer.truncation_side, config.max_length, config.texts(task)]
+    way = [tokenizers.__version__, spelled(tokenizer), config.max_length, config.texts(task)]
     found = hashlib.sha256(json.dumps(way).encode())
     columns = [name for name in READ if name in rows.column_names]
     for batch in rows.select_columns(columns).with_format("arrow").iter(LEAST):
@@ -38,5 +39,9 @@ def cache_file(
             found.update(part.schema.remove_metadata().serialize())
             found.update(part.serialize())
     folder = Path(datasets.config.HF_DATASETS_CACHE, "hf_multitask")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{task}-{found.hexdigest()[:32]}.arrow"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    # datasets takes the name for a fingerprint, and wants one of 64 characters at most.
+    return folder / f"{task[:30]}-{found.hexdigest()[:32]}.arrow" if os.access(folder, os.W_OK) else None

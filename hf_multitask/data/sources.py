@@ -14,6 +14,8 @@ from .tables import Numbered, Table, batch_rows, delimited, table_at
 
 __all__ = ["HUB", "Course", "Files", "Hub", "Published"]
 
+NO_CLASS = -1
+"""What datasets puts in place of a class that is held back."""
 FIELDS = ("first", "second", "label", "id")
 Ranges = tuple[tuple[float, float], tuple[float, float]]
 Relabel = Callable[[Any], Any]
@@ -138,7 +140,7 @@ class Hub:
         named = isinstance(feature, datasets.ClassLabel) and set(feature.names) == set(task.objective.labels or ())
 
         def relabel(raw: Any) -> Any:
-            if raw is None or raw == self.no_label:
+            if raw is None or raw == self.no_label or (isinstance(feature, datasets.ClassLabel) and raw == NO_CLASS):
                 return None
             return feature.names[raw] if named else rescale(raw) if rescale else raw
 

@@ -59,8 +59,20 @@ def save_adapter(trunk: PreTrainedModel, name: str, folder: Path, state: Mapping
     trunk.peft_config[name].save_pretrained(folder)
 
 
+REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways to begin a LoRA that take what it begins with out of the weights beside it."""
+
+
 def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
     """Put an untrained adapter into the trunk."""
+    begin = getattr(config, "init_lora_weights", True)
+    if isinstance(begin, str) and begin.startswith(REWRITING):
+        raise ValueError(
+            f"init_lora_weights: {begin} rewrites the trunk's own weights, which several tasks share. "
+            "Take true or gaussian."
+        )
+    if getattr(config, "modules_to_save", None):
+        raise ValueError("modules_to_save cannot be chosen by task: PEFT has one of them at a time. Leave it out.")
     with warnings.catch_warnings():
         # PEFT asks whether a second adapter is meant. It is.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")

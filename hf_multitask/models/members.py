@@ -111,7 +111,8 @@ def spelled(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides what a tokenizer makes of texts; how it cut and padded the last ones is not part of it."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     rest = {name: value for name, value in state.items() if name not in ("truncation", "padding")}
-    return hashlib.sha256(json.dumps([rest, tokenizer.model_input_names], sort_keys=True).encode()).hexdigest()
+    way = [rest, tokenizer.model_input_names, tokenizer.truncation_side]
+    return hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()
 
 
 def share_memory(models: Iterable[nn.Module]) -> None:

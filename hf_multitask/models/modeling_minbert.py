@@ -258,10 +258,11 @@ class MinBertModel(MinBertPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         words = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        if words.shape[-2] > self.config.max_position_embeddings and packing is None:
+        longest = words.shape[-2] if packing is None else packing.length
+        if longest > self.config.max_position_embeddings:
             raise ValueError(
-                f"Sequences may have {self.config.max_position_embeddings} tokens at most. Got {words.shape[-2]}. "
-                "Truncate them when tokenizing."
+                f"Sequences may have {self.config.max_position_embeddings} tokens at most. Got {longest}. "
+                "Truncate them when tokenizing: max_length."
             )
         if position_ids is None:
             position_ids = positions(words, packing)

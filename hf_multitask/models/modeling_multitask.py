@@ -1,8 +1,10 @@
 """One trunk, many tasks: `MultitaskModel`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -26,6 +28,9 @@ from .replay import Replay
 from .trunks import build_trunk, load_encoder, run_trunk
 
 __all__ = ["MultitaskModel", "MultitaskOutput"]
+
+SWITCHING = RLock()
+"""Held while a model has the adapter of one task alone."""
 
 MIXES = ("PAL",)
 """The PEFT methods whose adapters share a pass in training, by `adapter_names`."""
@@ -73,6 +78,8 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: MultitaskConfig, trunk: PreTrainedModel | None = None):
         super().__init__(config)
         self.trunk = build_trunk(config) if trunk is None else trunk
+        if config.pooling == "pooler" and getattr(self.trunk, "pooler", None) is None:
+            raise ValueError("pooling: this trunk has no pooler. Take mean or cls.")
         self.objectives = {name: config.objective(name) for name in config.tasks}
         self.heads = nn.ModuleDict(
             {
@@ -107,7 +114,9 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         `options` are fields of `MultitaskConfig`. The trunk's tokenizer comes along, and no adapters do.
         """
         config = AutoConfig.from_pretrained(trunk, revision=revision)
-        loading = {"revision": revision, "attn_implementation": attn_implementation}
+        # In whatever precision a checkpoint lies: what trains is float32, as the heads are.
+        loading: dict[str, Any] = {"revision": revision, "attn_implementation": attn_implementation}
+        loading["dtype"] = torch.float32
         if isinstance(config, MultitaskConfig):
             loaded: PreTrainedModel = cls.from_pretrained(trunk, adapters=False, **loading).trunk
         else:
@@ -197,6 +206,10 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     def get_input_embeddings(self) -> nn.Module:
         return self.trunk.get_input_embeddings()
 
+    def resize_token_embeddings(self, *args: Any, **options: Any) -> nn.Embedding:
+        """The trunk's, which keeps its own count of them."""
+        return self.trunk.resize_token_embeddings(*args, **options)
+
     def add_adapters(self, config: Any) -> None:
         """Give every task an adapter of its own: Projected Attention Layers (`PalConfig`), or another method of PEFT's.
 
@@ -269,7 +282,10 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         if labels is None:
             return MultitaskOutput(scores=scores)
         if weights is None:
-            weights = {name: torch.full_like(labels[name], 1 / len(labels[name]), dtype=torch.float) for name in scores}
+            shares = {name: 1 / len(labels[name]) for name in scores}
+            weights = {
+                name: scores[name].new_full((len(labels[name]),), share).float() for name, share in shares.items()
+            }
         losses = {
             name: (self.objectives[name].loss(score.float(), labels[name]) * weights[name]).sum()
             for name, score in scores.items()
@@ -295,6 +311,14 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
                 "Activation checkpointing works with PALs, and not with this kind of adapter: a part that is computed "
                 "again would meet another task's adapter. Turn it off."
             )
+        # In training nobody else asks; otherwise another thread would meet the adapter of this one's task.
+        with nullcontext() if self.training else SWITCHING:
+            order, pooled = self.pass_by_task(batch, words)
+        rows = pooled[0].new_zeros(batch.packing.rows, pooled[0].shape[1])
+        return rows.index_copy(0, torch.cat(order), torch.cat(pooled))
+
+    def pass_by_task(self, batch: Batch, words: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """The sequences of each task in a pass under its own adapter alone: their numbers, and their pooled rows."""
         order, pooled = [], []
         try:
             for name, rows in batch.rows.items():
@@ -306,8 +330,7 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         finally:
             # Set together, all may learn again: a gradient reaches no weight that is frozen when it arrives.
             self.trunk.set_adapter(list(self.config.tasks))
-        rows = pooled[0].new_zeros(batch.packing.rows, pooled[0].shape[1])
-        return rows.index_copy(0, torch.cat(order), torch.cat(pooled))
+        return order, pooled
 
     @property
     def mixes(self) -> bool:

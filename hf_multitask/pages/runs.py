@@ -163,7 +163,8 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         raise ValueError(f"{names[0]} and {names[1]} have answered no rows in common, so that they cannot be compared.")
     found = gains(pairs, one.report.counted, seed=seed)
     lines = [[name, one.report.values[name], other.report.values[name], str(found[name])] for name in pairs]
-    lines.append(["score", one.report.score, other.report.score, str(found["score"])])
+    if pairs.keys() >= set(one.report.counted):
+        lines.append(["score", one.report.score, other.report.score, str(found["score"])])
     parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
     settings = [shown.recipe.splitlines() for shown in (one, other)]
     only = [[line for line in mine if line not in their] for mine, their in (settings, settings[::-1])]
@@ -177,7 +178,8 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
     for name in pairs:
         if name in one.rows:
-            parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is not: {name}", disputed(one, other, name)))
+            how = "right" if one.report.tasks[name].get("labels") else "nearer"
+            parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is {how}: {name}", disputed(one, other, name)))
     data = {shown.folder.name: shown.report.to_dict() for shown in (one, other)}
     return page(f"{names[0]} beside {names[1]}", parts, data=data)
 
@@ -190,6 +192,9 @@ def alike(one: Shown, other: Shown, name: str) -> bool:
 def disputed(one: Shown, other: Shown, name: str) -> str:
     right = one.answers[name]
     theirs = mistakes(one.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
-    closer = np.abs(right.values - right.labels) < np.abs(other.answers[name].values - right.labels)
+    if one.report.tasks[name].get("labels"):
+        closer = right.values == right.labels
+    else:
+        closer = np.abs(right.values - right.labels) < np.abs(other.answers[name].values - right.labels)
     lines = [[it.text, it.said, it.label, it.sure] for it in theirs if closer[it.row]][:10]
     return rows_table(["text", "said", "true", "probability, or off by"], lines)

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import AutoConfig
 
+from ..arguments import MultitaskTrainingArguments
 from ..assembly.finished import made_by, own_sources
 from ..assembly.models import load_model
 from ..assembly.rows import load_rows
@@ -54,14 +56,22 @@ def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[
     return found
 
 
+def setting(recipe: TrainRecipe, name: str) -> Any:
+    """One of the trainer's settings, which as a whole may not fit this machine."""
+    return recipe.training.get(name, MultitaskTrainingArguments.__dataclass_fields__[name].default)
+
+
 def shares(recipe: TrainRecipe, sizes: Mapping[str, int]) -> dict[str, list[float]]:
     """Of each epoch's steps the share that has a task: by the schedule's probabilities over several, or as it plans."""
     if not sizes:
         return {}
-    schedule, arguments = build_schedule(recipe.schedule), recipe.arguments()
-    epochs = math.ceil(arguments.num_train_epochs)
-    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+    schedule = build_schedule(recipe.schedule)
+    batch = setting(recipe, "per_device_train_batch_size") * setting(recipe, "gradient_accumulation_steps")
     passes = {name: math.ceil(size / batch) for name, size in sizes.items()}
+    epochs = math.ceil(setting(recipe, "num_train_epochs"))
+    if (most := setting(recipe, "max_steps")) > 0:
+        draw = np.random.default_rng([recipe.seed, 0])
+        epochs = math.ceil(most / len(schedule.plan(0, epochs, sizes=sizes, passes=passes, draw=draw)))
     found: dict[str, list[float]] = {name: [] for name in sizes}
     for epoch in range(epochs):
         if isinstance(schedule, Drawn) and epochs > 1:

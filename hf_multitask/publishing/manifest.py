@@ -121,13 +121,13 @@ def based(path: Path, base: str | None) -> bytes:
 
 
 def without_places(value: Any) -> Any:
-    """Words that name a place on this machine, without the way there.
+    """Words that name a place on this machine, without the way there; tokens not at all.
 
-    >>> without_places({"trunk": "/home/me/minilm", "seed": 0})
+    >>> without_places({"trunk": "/home/me/minilm", "seed": 0, "hub_token": "hf_.."})
     {'trunk': 'minilm', 'seed': 0}
     """
     if isinstance(value, dict):
-        return {key: without_places(part) for key, part in value.items()}
+        return {key: without_places(part) for key, part in value.items() if not str(key).endswith("_token")}
     if isinstance(value, list):
         return [without_places(part) for part in value]
     placed = isinstance(value, str) and (os.path.isabs(value) or value.startswith(("~", "..", "file:")))

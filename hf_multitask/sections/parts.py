@@ -72,6 +72,8 @@ def trainer_options(
 ) -> OptionsOf:
     """The settings of a trainer's `arguments`; what is `ours` stands beside them in a recipe, not among them."""
     hints = {name: kind for name, kind in get_type_hints(arguments).items() if name not in without}
+    # What a recipe says is written into its folder, and published with it.
+    hints = {name: kind for name, kind in hints.items() if not name.endswith("_token")}
     elsewhere = {name: name for name in ("output_dir", "seed", *ours)} | {"resume_from_checkpoint": "resume"}
     hints["bf16"] = bool | Literal["auto"]
     return OptionsOf(arguments, hints, elsewhere=elsewhere, usual=(*USUAL, *usual, *RARER))

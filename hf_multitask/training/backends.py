@@ -5,7 +5,7 @@ import os
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, parse_flag_from_env
 
 __all__ = ["backend_of", "check_launch", "leave", "prepare", "processes"]
 
@@ -13,7 +13,7 @@ __all__ = ["backend_of", "check_launch", "leave", "prepare", "processes"]
 def processes() -> PartialState:
     """The processes that were launched together, and this one's device."""
     # On a machine without an accelerator it sees the others only when it is told so.
-    return PartialState(cpu=not torch.accelerator.is_available())
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def backend_of(accelerator: Accelerator) -> str:

@@ -37,7 +37,7 @@ class Curves:
     def __init__(self, names: Iterable[str]):
         self.names = list(names)
         self.points: list[Point] = []
-        self.checked = 0
+        self.sums: Tensor | None = None
 
     def add(
         self, name: str, total: Tensor, *, step: int, said: Callable[[], str], number: Tensor | float = 1.0
@@ -45,20 +45,28 @@ class Curves:
         self.points.append(Point(name, total.detach(), number, step, said))
 
     def check(self, advice: Callable[[], str]) -> None:
-        """Raise where something that came since the last check is no number."""
-        new, self.checked = self.points[self.checked :], len(self.points)
-        finite = torch.stack([point.total.float() for point in new]).isfinite().tolist() if new else []
-        for point, good in zip(new, finite, strict=True):
+        """Raise where something that came since the last check is no number, and keep the sums of all that is."""
+        finite = torch.stack([point.total.float() for point in self.points]).isfinite().tolist() if self.points else []
+        for point, good in zip(self.points, finite, strict=True):
             if not good:
                 raise NotFinite(f"{point.said()} is not a number at step {point.step}. {advice()}")
+        self.fold()
+
+    def fold(self) -> None:
+        """Add what came to the sums: what is kept with it may be whole batches."""
+        if self.points and self.sums is None:
+            self.sums = torch.zeros(len(self.names), 2, device=self.points[0].total.device)
+        for point in self.points:
+            assert self.sums is not None
+            self.sums[self.names.index(point.name), 0] += point.total
+            self.sums[self.names.index(point.name), 1] += point.number
+        self.points = []
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
         """The mean of every curve that has grown, over all processes; and begin anew."""
-        sums = torch.zeros(len(self.names), 2, device=accelerator.device)
-        for point in self.points:
-            sums[self.names.index(point.name), 0] += point.total
-            sums[self.names.index(point.name), 1] += point.number
-        self.points, self.checked = [], 0
+        self.fold()
+        sums = torch.zeros(len(self.names), 2, device=accelerator.device) if self.sums is None else self.sums
+        self.sums = None
         totals, counts = accelerator.reduce(sums, "sum").cpu().unbind(-1)
         return {
             name: (total / count).item() for name, total, count in zip(self.names, totals, counts, strict=True) if count

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from peft import PeftConfig
 
 from ..models.configuration_multitask import MultitaskConfig
+from ..models.members import spelled
 from ..models.modeling_multitask import MultitaskModel
 from ..schedules import Schedule
 from .backends import backend_of
@@ -27,7 +28,7 @@ class Origin:
     """The circumstances of a run that a checkpoint depends on.
 
     `backend` says how the weights lie on the processes; `rows` counts each task's training rows, and `step` the rows of
-    each task in a step.
+    each task in a step; `seed` decides their order, and `tokenizer` is a digest.
     """
 
     backend: str
@@ -36,10 +37,20 @@ class Origin:
     rows: dict[str, int]
     step: int
     adapters: dict[str, Any]
+    # Checkpoints of earlier versions do not tell.
+    tokenizer: str | None = None
+    seed: int | None = None
 
     @classmethod
     def of(
-        cls, model: MultitaskModel, schedule: Schedule, *, rows: dict[str, int], step: int, accelerator: Accelerator
+        cls,
+        model: MultitaskModel,
+        schedule: Schedule,
+        *,
+        rows: dict[str, int],
+        step: int,
+        seed: int,
+        accelerator: Accelerator,
     ) -> "Origin":
         """The circumstances here."""
         backend, processes = backend_of(accelerator), accelerator.num_processes
@@ -49,7 +60,8 @@ class Origin:
             adapters = {
                 key: value for key, value in plain(cast(PeftConfig, config).to_dict()).items() if key not in PASSING
             }
-        return cls(backend, processes, plain(schedule), rows, step, adapters)
+        tokenizer = None if model.tokenizer is None else spelled(model.tokenizer)
+        return cls(backend, processes, plain(schedule), rows, step, adapters, tokenizer, seed)
 
     def save(self, checkpoint: Path) -> None:
         (checkpoint / FILE).write_text(json.dumps(asdict(self), indent=1))
@@ -71,6 +83,10 @@ class Origin:
                 f"{self.processes} under {self.backend}. Launch as before, or begin a new run with the checkpoint as "
                 "model.trunk."
             ]
+        if None not in (before.tokenizer, self.tokenizer) and before.tokenizer != self.tokenizer:
+            return [
+                "Its tokenizer is another: that of a new trunk is made of the training rows, and these have changed."
+            ]
         if bool(before.adapters) != bool(self.adapters):
             there, here = ("adapters", "none") if before.adapters else ("no adapters", "some")
             return [f"The model that left it had {there}, and this one has {here}."]
@@ -84,9 +100,9 @@ class Origin:
 
     def changes(self, before: "Origin") -> list[str]:
         found = []
-        for name in ("schedule", "step", "rows"):
+        for name in ("schedule", "step", "rows", "seed"):
             old, new = getattr(before, name), getattr(self, name)
-            if old != new:
+            if old != new and old is not None:
                 found.append(f"{WORDS[name]} {said(old)}, and {said(new)} now.")
         if found:
             found.append("Training goes on from the same weights, and reads other rows than that run would have.")
@@ -106,7 +122,12 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=shown))
 
 
-WORDS = {"schedule": "The schedule was", "step": "The rows of a task in a step were", "rows": "The training rows were"}
+WORDS = {
+    "schedule": "The schedule was",
+    "step": "The rows of a task in a step were",
+    "rows": "The training rows were",
+    "seed": "The seed of their order was",
+}
 
 
 def unlike(before: dict[str, Any], config: MultitaskConfig) -> list[str]:

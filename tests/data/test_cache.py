@@ -73,6 +73,20 @@ def test_what_has_changed_is_encoded_anew(folder, rows, config, tokenizer, what)
         datasets.enable_caching()
 
 
+def test_the_name_of_a_task_may_be_long(folder, rows, small, tokenizer):
+    name = "paraphrase_detection_of_quora_question_pairs"
+    config = MultitaskConfig(trunk=small, tasks={name: QQP.describe()}, max_length=12)
+    assert len(encode_task(rows["qqp"], name, config, tokenizer)) == len(rows["qqp"])
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_without_a_place_nothing_is_kept(rows, config, tokenizer, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file")
+    monkeypatch.setattr(cache, "LEAST", 10)
+    assert len(encode_task(rows["qqp"], "qqp", config, tokenizer)) == len(rows["qqp"])
+
+
 def test_few_rows_and_those_of_a_user_who_wants_none_are_not_kept(folder, rows, config, tokenizer, monkeypatch):
     encode_task(rows["qqp"].take(9), "qqp", config, tokenizer)
     datasets.disable_caching()

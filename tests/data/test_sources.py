@@ -338,6 +338,14 @@ def test_labels_of_the_same_names_in_another_order_are_read_by_name(tmp_path, mo
     assert load(CFIMDB, "train", Hub(str(tmp_path)))["label"][:] == [1, 0]
 
 
+def test_classes_that_are_held_back_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    part = datasets.Dataset.from_dict({"first": ["good", "bad"], "label": [-1, -1]})
+    part = part.cast_column("label", datasets.ClassLabel(names=["negative", "positive"]))
+    part.to_parquet(tmp_path / "test.parquet")
+    assert load(CFIMDB, "test", Hub(str(tmp_path))).column_names == ["id", "first"]
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

@@ -1,4 +1,6 @@
 import dataclasses
+import sys
+from threading import Thread
 
 import pytest
 import torch
@@ -223,6 +225,43 @@ def test_names_that_the_trunk_has_are_refused(small):
     with pytest.raises(ValueError, match="parts of its own named query"):
         model.add_adapters(PalConfig(width=12))
     assert not model.config.adapters
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"init_lora_weights": "pissa"}, "pissa rewrites the trunk's own weights"),
+        ({"init_lora_weights": True, "modules_to_save": ["pooler"]}, "modules_to_save cannot be chosen by task"),
+    ],
+)
+def test_what_changes_more_than_an_adapter_is_refused(small, tokenizer, options, said):
+    model = build(small, tokenizer, None)
+    with pytest.raises(ValueError, match=said):
+        model.add_adapters(LoraConfig(r=4, target_modules=["query"], **options))
+    assert not getattr(model.trunk, "peft_config", None)
+
+
+def test_threads_meet_their_own_adapters(small, tokenizer, monkeypatch):
+    model = build(small, tokenizer, LORA).eval()
+    want = {"sst": model.predict("sst", FIRST).scores, "qqp": model.predict("qqp", FIRST, SECOND).scores}
+    wrong = []
+
+    def ask(name, *texts):
+        for _ in range(30):
+            if not torch.equal(model.predict(name, *texts).scores, want[name]):
+                wrong.append(name)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        threads = [Thread(target=ask, args=("sst", FIRST)), Thread(target=ask, args=("qqp", FIRST, SECOND))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
 
 
 def test_adapters_come_once(small, tokenizer):

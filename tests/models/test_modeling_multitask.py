@@ -89,6 +89,36 @@ def test_weighted_losses_equal_a_loop(every):
         torch.testing.assert_close(loss, (each * weights[name]).sum())
 
 
+def test_certain_soft_labels_cost_what_labels_cost(every):
+    batch = step(every, ["sst"])
+    hard = torch.tensor([0, 4, 2, 1])
+    soft = torch.nn.functional.one_hot(hard, 5).float()
+    torch.testing.assert_close(every(**batch, labels={"sst": soft}).loss, every(**batch, labels={"sst": hard}).loss)
+
+
+def test_a_trunk_in_half_precision_is_trained_in_single(every, tmp_path):
+    every.to(torch.bfloat16).save_pretrained(tmp_path)
+    model = MultitaskModel.from_trunk(tmp_path, {"sst": SST.describe()})
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_more_words_than_before(every, tmp_path):
+    every.resize_token_embeddings(41)
+    every.save_pretrained(tmp_path)
+    assert len(AutoModel.from_pretrained(tmp_path).get_input_embeddings().weight) == 41
+
+
+def test_no_pooler_and_too_long_a_text_are_sentences(every, small, tokenizer, tmp_path):
+    every.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"this trunk has no pooler\. Take mean or cls\."):
+        MultitaskModel.from_trunk(tmp_path, {"sst": SST.describe()}, pooling="pooler")
+    config = MultitaskConfig(trunk=small, tasks={"sst": SST.describe()}, max_length=4 * small.max_position_embeddings)
+    model = MultitaskModel(config)
+    model.tokenizer = tokenizer
+    with pytest.raises(ValueError, match=f"may have {small.max_position_embeddings} tokens at most"):
+        model.predict("sst", ["cat " * 2 * small.max_position_embeddings])
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_predict_keeps_the_order_of_its_rows(every, batch_size):
     for name, task in every.config.tasks.items():

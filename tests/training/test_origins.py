@@ -29,6 +29,7 @@ def left(folder, **options):
         ({}, {"tuner": PAL}, "The model that left it had no adapters, and this one has some."),
         ({"tuner": PAL}, {}, "The model that left it had adapters, and this one has none."),
         ({"tuner": PAL}, {"tuner": {**PAL, "width": 9}}, "width of its adapters is 12, and 9 here."),
+        ({}, {"truncation_side": "left"}, "Its tokenizer is another: that of a new trunk is made of the training rows"),
     ],
 )
 def test_what_cannot_go_on_is_refused_with_the_difference(then, now, said, tmp_path):
@@ -43,6 +44,7 @@ def test_what_cannot_go_on_is_refused_with_the_difference(then, now, said, tmp_p
         ({"schedule": {"class": "RoundRobin"}}, '{"class": "Cycle"}, and {"class": "RoundRobin"} now.'),
         ({"per_device_train_batch_size": 4}, "The rows of a task in a step were 8, and 4 now."),
         ({"limit": 10}, "The training rows were "),
+        ({"data_seed": 5}, "The seed of their order was 42, and 5 now."),
     ],
 )
 def test_what_can_go_on_does_and_the_difference_is_said(now, said, tmp_path, caplog):
