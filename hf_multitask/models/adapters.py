@@ -14,7 +14,17 @@ from transformers import PreTrainedModel
 from .construct import unknown
 from .libraries import library
 
-__all__ = ["FOLDER", "add_adapter", "base_key", "check_names", "is_adapter", "load_adapter", "norms", "save_adapter"]
+__all__ = [
+    "FOLDER",
+    "add_adapter",
+    "base_key",
+    "check_adapter",
+    "check_names",
+    "is_adapter",
+    "load_adapter",
+    "norms",
+    "save_adapter",
+]
 
 FOLDER = "adapters"
 """Where a model's folder keeps them, each in a folder named after its task."""
@@ -63,8 +73,8 @@ REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to begin a LoRA that take what it begins with out of the weights beside it."""
 
 
-def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
-    """Put an untrained adapter into the trunk."""
+def check_adapter(config: Any) -> None:
+    """Raise where an adapter would change or keep more of a trunk than itself."""
     begin = getattr(config, "init_lora_weights", True)
     if isinstance(begin, str) and begin.startswith(REWRITING):
         raise ValueError(
@@ -73,6 +83,11 @@ def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
         )
     if getattr(config, "modules_to_save", None):
         raise ValueError("modules_to_save cannot be chosen by task: PEFT has one of them at a time. Leave it out.")
+
+
+def add_adapter(trunk: PreTrainedModel, name: str, config: Any) -> None:
+    """Put an untrained adapter into the trunk."""
+    check_adapter(config)
     with warnings.catch_warnings():
         # PEFT asks whether a second adapter is meant. It is.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")

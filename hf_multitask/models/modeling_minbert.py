@@ -301,7 +301,8 @@ class MinBertModel(MinBertPreTrainedModel):
         layout = Layout.build(self.config, hidden, packing, mask)
         layout.adapters = adapters
         hidden = self.encoder(hidden, layout)
-        first = hidden[:, 0] if packing is None else hidden[packing.starts]
+        # A row without any word begins where the next one does, if there is one.
+        first = hidden[:, 0] if packing is None else hidden[packing.starts.clamp(max=len(hidden) - 1)]
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden, pooler_output=None if self.pooler is None else self.pooler(first)
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from ..models.adapters import FOLDER, base_key, is_adapter, save_adapter
+from ..models.adapters import FOLDER, base_key, check_adapter, is_adapter, save_adapter
 
 __all__ = ["ADAPTER", "add_adapter", "save_encoder"]
 
@@ -15,6 +15,7 @@ ADAPTER = "pretraining"
 
 def add_adapter(encoder: SentenceTransformer, config: Any, *, freeze: bool) -> None:
     """Give the trunk an adapter: Projected Attention Layers, or another method of PEFT's; `freeze` trains it alone."""
+    check_adapter(config)
     config.auto_mapping = {"base_model_class": "AutoModel", "parent_library": "transformers"}
     encoder.add_adapter(config, ADAPTER)
     for name, parameter in encoder.named_parameters():

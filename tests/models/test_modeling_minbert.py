@@ -191,3 +191,13 @@ def test_too_long_sequences_are_named(saved):
     model = MinBertModel.from_pretrained(saved)
     with pytest.raises(ValueError, match=r"64 tokens at most\. Got 65"):
         model(torch.ones(1, 65, dtype=torch.long))
+
+
+@pytest.mark.parametrize("empty", [0, -1])
+def test_a_row_without_words_harms_no_other(saved, batch, empty):
+    model = MinBertModel.from_pretrained(saved).eval()
+    mask = batch["attention_mask"].clone()
+    mask[empty] = 0
+    others = [row for row in range(len(mask)) if row != empty % len(mask)]
+    found = model(**{**batch, "attention_mask": mask}).pooler_output[others]
+    torch.testing.assert_close(found, model(**batch).pooler_output[others])
