@@ -53,7 +53,7 @@ def contenders(workload: Workload) -> list[Contender]:
     whole = {"ours, raw file to batches": ours, "datasets and a padding collator": theirs}
     memory = {name: f"{grown(workload, PAIRS, prepare):.0f}" for name, prepare in whole.items()}
     return [
-        Contender(name, turn(step), rows=ROWS, notes={f"RSS MB of {PAIRS:,}": memory.get(name, "")})
+        Contender(name, turn(step), rows=ROWS, settles=False, notes={f"RSS MB of {PAIRS:,}": memory.get(name, "")})
         for name, step in steps.items()
     ]
 

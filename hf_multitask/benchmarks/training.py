@@ -85,7 +85,7 @@ def training(name: str, trained: Sequence[Trainer], against: str | None = None, 
         for trainer in trained:
             release(trainer)
 
-    return Contender(name, step, against, before=before, after=after, **options)
+    return Contender(name, step, against, settles=False, before=before, after=after, **options)
 
 
 def fill(trainer: Trainer) -> None:

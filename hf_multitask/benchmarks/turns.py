@@ -28,6 +28,8 @@ class Contender:
     """Something to be timed: `step(i)` does its i-th piece of work, of so many `rows`.
 
     `before` and `after` it go unpaid: they make what a step finds there, and let it go, so that all contenders fit.
+    What `settles` does its step once unpaid: in a training steps follow each other, and a first one after another
+    contender's must ask the system again for memory that this one gave back.
     `against` names the contender that it is compared with, the first by default, `goal` what the ratio should not
     exceed, and `at_least` what it should not fall below. `notes` are further columns.
     """
@@ -39,6 +41,7 @@ class Contender:
     at_least: float | None = None
     rows: int = 0
     notes: dict[str, object] = field(default_factory=dict)
+    settles: bool = True
     before: Callable[[], object] = nothing
     after: Callable[[], object] = nothing
 
@@ -131,6 +134,8 @@ def line_of(
 
 def seconds(contender: Contender, i: int) -> float:
     with contender.ready():
+        if contender.settles:
+            contender.step(i)
         gc.collect()
         synchronize()
         start = time.perf_counter()
