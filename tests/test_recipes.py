@@ -373,6 +373,16 @@ def test_what_was_made_of_an_earlier_model_goes_when_a_run_goes_on(tiny, tmp_pat
     assert not left & {"onnx/model.onnx", "confusion.png", "report.html"}
 
 
+def test_a_long_text_is_no_place(tiny):
+    assert call(TRAIN, *tiny)[0] == 0
+    labels = f"{{class: Classification, labels: [{'long ' * 80}, short]}}"
+    rows = "{class: Files, train: nowhere.csv, dev: nowhere.csv}"
+    tasks = f"[{{name: mood, objective: {labels}, data: {rows}}}]"
+    code, _, err = call(TRAIN, *tiny, "--overwrite", "--tasks", tasks)
+    assert code == 1
+    assert "nowhere.csv" in err
+
+
 def test_a_token_is_no_setting(tiny):
     code, _, err = call(TRAIN, *tiny, "--training.hub_token", "hf_secret")
     assert code == 1

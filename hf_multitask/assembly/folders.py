@@ -32,9 +32,9 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
         raise ValueError(f"{folder} is a file. Give another output_dir.")
     rest = {name: value for name, value in asdict(recipe).items() if name not in ("output_dir", "resume")}
     for text in words(rest):
-        path = Path(text)
-        if folder.is_dir() and path.exists() and path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"The run begins with {path}, which lies in its own output_dir. Give another output_dir.")
+        # Of a text that is too long for a name, Path.exists would raise.
+        if os.path.exists(text) and Path(text).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"The run begins with {text}, which lies in its own output_dir. Give another output_dir.")
     # A run that failed before its first checkpoint leaves its recipe alone, and may be tried again.
     if folder.is_dir() and {file.name for file in folder.iterdir()} - {"recipe.yaml"} and not resume:
         if not overwrite:

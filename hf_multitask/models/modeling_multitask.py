@@ -282,10 +282,8 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         if labels is None:
             return MultitaskOutput(scores=scores)
         if weights is None:
-            shares = {name: 1 / len(labels[name]) for name in scores}
-            weights = {
-                name: scores[name].new_full((len(labels[name]),), share).float() for name, share in shares.items()
-            }
+            counts = {name: len(labels[name]) for name in scores}
+            weights = {name: torch.full((n,), 1 / n, device=labels[name].device) for name, n in counts.items()}
         losses = {
             name: (self.objectives[name].loss(score.float(), labels[name]) * weights[name]).sum()
             for name, score in scores.items()

@@ -96,6 +96,15 @@ def test_certain_soft_labels_cost_what_labels_cost(every):
     torch.testing.assert_close(every(**batch, labels={"sst": soft}).loss, every(**batch, labels={"sst": hard}).loss)
 
 
+def test_the_mean_is_one_in_half_precision_too(every):
+    batch, labels = step(every, ["sst"]), torch.tensor([0, 4, 2, 1])
+    three = {**batch, "rows": {"sst": batch["rows"]["sst"][:3]}}
+    with torch.autocast("cpu", torch.bfloat16):
+        found = every(**three, labels={"sst": labels[:3]})
+    each = every.objectives["sst"].loss(found.scores["sst"].float(), labels[:3])
+    torch.testing.assert_close(found.loss, each.mean())
+
+
 def test_a_trunk_in_half_precision_is_trained_in_single(every, tmp_path):
     every.to(torch.bfloat16).save_pretrained(tmp_path)
     model = MultitaskModel.from_trunk(tmp_path, {"sst": SST.describe()})
