@@ -26,7 +26,7 @@ from .regularizers import Regularizer
 from .report import Report
 from .schedules import RoundRobin, Schedule
 from .training.backends import backend_of, prepare
-from .training.callbacks import EpochCallback, GiveBack, HalveOnRisingLoss
+from .training.callbacks import EpochCallback, HalveOnRisingLoss, KeepBetweenLogs
 from .training.checkpoints import WholeCheckpoints, newest_whole
 from .training.curves import Curves, NotFinite
 from .training.gradients import TaskGradients, misfits
@@ -114,7 +114,7 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         prepare(self.accelerator, optim=OptimizerNames(args.optim).value)
         if backend_of(self.accelerator) == "FSDP" and args.optim.startswith("adamw_torch"):
             self.add_callback(WholeState())
-        self.add_callback(GiveBack())
+        self.add_callback(KeepBetweenLogs())
         self.add_callback(EpochCallback(lambda epoch: self.sampler.set_epoch(epoch)))
         # The model gives means over rows; Trainer divides them by the accumulation steps.
         self.loss_is_scaled_for_ga = False

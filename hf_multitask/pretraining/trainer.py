@@ -18,7 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..arguments import OneDevice, no_accelerator
 from ..training.backends import backend_of, check_launch
-from ..training.callbacks import EpochCallback, GiveBack
+from ..training.callbacks import EpochCallback, KeepBetweenLogs
 from ..training.checkpoints import WholeCheckpoints
 from ..training.interruptions import Interruptible
 from .stages import Stage
@@ -90,7 +90,7 @@ class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTra
             evaluator=SequentialEvaluator(evaluators, main_score_function=lambda scores: scores[0])
             if evaluators
             else None,
-            callbacks=[*callbacks, EpochCallback(self.sampler.set_epoch), GiveBack()],
+            callbacks=[*callbacks, EpochCallback(self.sampler.set_epoch), KeepBetweenLogs()],
         )
         check_launch(self.accelerator)
         if (backend := backend_of(self.accelerator)) in ("ZeRO-3", "FSDP"):

@@ -1,9 +1,7 @@
 """What a run does at certain moments, beyond what Trainer does by itself."""
 
-import ctypes
 import logging
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +11,9 @@ from typing import Any
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
-__all__ = ["EpochCallback", "GiveBack", "HalveOnRisingLoss", "Pace"]
+from .memory import give_back, keep, let_go
+
+__all__ = ["EpochCallback", "HalveOnRisingLoss", "KeepBetweenLogs", "Pace"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +94,20 @@ class EpochCallback(TrainerCallback):
         self.set_epoch(int(state.epoch or 0))
 
 
-class GiveBack(TrainerCallback):
-    """At each log gives memory that is free back to the system, where C's library is GNU's.
+class KeepBetweenLogs(TrainerCallback):
+    """On a processor, keeps what a step frees for the next one, and gives it back at each log."""
 
-    Steps of ever other lengths leave gaps between what they allocate, which add up to more than the training itself.
-    """
-
-    def __init__(self) -> None:
-        self.trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.device.type == "cpu":
+            keep()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trim is not None and args.device.type == "cpu":
-            self.trim(0)
+        if args.device.type == "cpu":
+            give_back()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.device.type == "cpu":
+            let_go()
 
 
 class Pace(TrainerCallback):

@@ -1,14 +1,9 @@
-import ctypes
-import resource
 import signal
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 from training_runs import assert_identical, build, end_of, start
 
-from hf_multitask.training.callbacks import GiveBack, HalveOnRisingLoss, rises_at_the_end, totals
+from hf_multitask.training.callbacks import HalveOnRisingLoss, rises_at_the_end, totals
 
 QUIET = {"schedule": {"class": "RoundRobin"}, "eval_strategy": "no", "load_best_model_at_end": False}
 
@@ -93,18 +88,3 @@ def test_schedules_that_decide_otherwise_are_refused(tmp_path):
         trainer.train()
     with pytest.raises(ValueError, match=r"1 epoch or more. Got 0"):
         HalveOnRisingLoss(0)
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
-def test_memory_that_is_free_is_given_back():
-    """Every other one of many small tensors is freed: gaps that nobody else can use."""
-    kept = [torch.ones(20_000) for _ in range(4000)]
-    del kept[::2]
-    before = resident()
-    GiveBack().on_log(SimpleNamespace(device=torch.device("cpu")), None, None)
-    assert before - resident() > 100e6
-    assert len(kept) == 2000
-
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
