@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Draws", "Dropout", "drop"]
+__all__ = ["Draws", "Dropout", "drop", "without_dropout"]
 
 LANES = 1 << 16
 
@@ -88,3 +88,15 @@ def factors(x: Tensor, p: float) -> Tensor:
     bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     lanes = bits.view(torch.int16)[: x.numel()].view(x.shape)
     return (lanes >= out - LANES // 2).to(x.dtype).mul_(LANES / (LANES - out))
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Every module evaluates, and afterwards is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

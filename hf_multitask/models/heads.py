@@ -86,7 +86,9 @@ class Concat(Head):
 class Cosine(Head):
     """The cosine of two embeddings; `learned`: times a scale plus a shift that are trained.
 
-    `scale` and `shift` are where the two scalars start: 5 and 0 suit a number from 0 to 5 and a logit as well.
+    They start where a cosine of 0 gives the first score of `reach`, which is the objective's, and a cosine of 1 the
+    second; or at `scale` and `shift`. They move a hundred times as far as other weights do: by the steps of a trunk, a
+    shift would need all of a training to go where the cosines of pairs that are alike part from the others.
     """
 
     texts = 2
@@ -97,26 +99,38 @@ class Cosine(Head):
         outputs: int,
         *,
         learned: bool = True,
-        scale: float = 5.0,
-        shift: float = 0.0,
+        scale: float | None = None,
+        shift: float | None = None,
+        reach: tuple[float, float] = (0.0, 1.0),
         dropout: float = 0.1,
     ):
         super().__init__()
         if outputs != 1:
             raise ValueError(f"Cosine gives one score a row. This objective needs {outputs}: use Concat.")
         self.dropout = Dropout(dropout)
-        self.start = (scale, shift)
-        self.scalars = nn.Parameter(torch.tensor([scale, shift])) if learned else None
+        low, high = reach
+        self.start = (high - low if scale is None else scale, low if shift is None else shift)
+        # How far both have moved, in hundreds.
+        self.scalars = nn.Parameter(torch.zeros(2)) if learned else None
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         cosine = nn.functional.cosine_similarity(self.dropout(u), self.dropout(v), dim=-1)[:, None]
-        return cosine if self.scalars is None else self.scalars[0] * cosine + self.scalars[1]
+        if self.scalars is None:
+            return cosine
+        scale, shift = (start + 100 * moved for start, moved in zip(self.start, self.scalars, strict=True))
+        return scale * cosine + shift
 
 
 HEADS: dict[str, type[Head]] = {head.__name__: head for head in (Concat, Cosine, Linear, MLP)}
 
 
-def build_head(spec: dict[str, Any], *, width: int, outputs: int, dropout: float) -> Head:
-    """The head that a description such as `{"class": "Concat", "features": ["u", "v"]}` names."""
-    given = {} if "dropout" in spec else {"dropout": dropout}
+def build_head(
+    spec: dict[str, Any], *, width: int, outputs: int, dropout: float, reach: tuple[float, float] = (0.0, 1.0)
+) -> Head:
+    """The head that a description such as `{"class": "Concat", "features": ["u", "v"]}` names.
+
+    `reach` are the scores that mean the lowest and the highest answer, where one score is all.
+    """
+    given: dict[str, Any] = {} if "dropout" in spec else {"dropout": dropout}
+    given |= {"reach": reach} if spec.get("class") == Cosine.__name__ else {}
     return construct("head", HEADS, spec, width=width, outputs=outputs, **given)

@@ -17,6 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput
 from .adapters import FOLDER, add_adapter, base_key, check_names, is_adapter, load_adapter, norms, save_adapter
 from .batch import Batch
 from .configuration_multitask import MultitaskConfig
+from .dropout import without_dropout
 from .encoding import Texts, check_texts
 from .exports import to_cross_encoder, to_sentence_transformer
 from .heads import Cosine, build_head
@@ -87,6 +88,7 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
                     task["head"],
                     width=config.trunk.hidden_size,
                     outputs=self.objectives[name].outputs,
+                    reach=self.objectives[name].reach,
                     dropout=config.dropout,
                 )
                 for name, task in config.tasks.items()
@@ -254,7 +256,7 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, Cosine) and module.scalars is not None:
-            init.copy_(module.scalars, torch.tensor(module.start))
+            init.zeros_(module.scalars)
 
     def forward(
         self,
@@ -363,13 +365,11 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         apart = self.config.texts(task) == 2
         reading = texts.read(self.tokenizer, apart=apart, max_length=self.config.max_length)
         scores = torch.empty(len(texts), self.objectives[task].outputs)
-        training = self.training
-        self.eval()
-        for chosen, batch in reading.batches(batch_size):
-            batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            batch["rows"] = {task: batch["rows"]}
-            scores[chosen] = self(**batch).scores[task].float().cpu()
-        self.train(training)
+        with without_dropout(self):
+            for chosen, batch in reading.batches(batch_size):
+                batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+                batch["rows"] = {task: batch["rows"]}
+                scores[chosen] = self(**batch).scores[task].float().cpu()
         return scores / self.config.temperatures.get(task, 1.0)
 
     def to_sentence_transformer(self, task: str | None = None) -> Any:

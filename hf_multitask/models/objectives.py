@@ -1,8 +1,10 @@
 """What a task is trained towards: the loss of each row, and how scores become answers."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -52,6 +54,11 @@ class Objective(ABC):
     def space(self) -> tuple[Any, ...]:
         """What its labels may be. Objectives of one space answer the same question."""
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Scores that mean the lowest and the highest answer, where one score is all: as good as sure, of a logit."""
+        return -5.0, 5.0
+
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
 
@@ -68,8 +75,12 @@ class Objective(ABC):
     def decode(self, scores: Tensor) -> Prediction: ...
 
     @abstractmethod
-    def complaint(self, label: float) -> str | None:
+    def complaint(self, label: Any) -> str | None:
         """Why `label` is no label of this task, or None."""
+
+    def target_complaint(self, label: Any) -> str | None:
+        """Why `label` is nothing to be learnt, or None: a teacher's answers are no labels and can be."""
+        return self.complaint(label)
 
     def describe(self) -> dict[str, Any]:
         """A plain description that `build_objective` turns back into this object."""
@@ -86,10 +97,10 @@ class Labelled(Objective):
     def space(self) -> tuple[Any, ...]:
         return self.labels
 
-    def complaint(self, label: float) -> str | None:
+    def complaint(self, label: Any) -> str | None:
         if label in range(len(self.labels)):
             return None
-        return f"label {label:g} is not one of the ids 0 to {len(self.labels) - 1} ({', '.join(self.labels)})"
+        return f"label {shown(label)} is not one of the ids 0 to {len(self.labels) - 1} ({', '.join(self.labels)})"
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,9 @@ class Binary(Labelled):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(scores.squeeze(-1), labels.to(scores.dtype), reduction="none")
 
+    def target_complaint(self, label: Any) -> str | None:
+        return None if isinstance(label, Real) and 0 <= float(label) <= 1 else self.complaint(label)
+
     def divergence(self, scores: Tensor, others: Tensor) -> Tensor:
         """KL(p, q) + KL(q, p) of the two Bernoulli distributions."""
         return ((scores.sigmoid() - others.sigmoid()) * (scores - others)).squeeze(-1)
@@ -191,6 +205,10 @@ class Ranged(Objective):
     def space(self) -> tuple[Any, ...]:
         return float(self.low), float(self.high)
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def predicted(self, scores: Tensor) -> Tensor:
         """What the objective compares with labels, from scores [n, 1]."""
         return scores.squeeze(-1)
@@ -199,8 +217,14 @@ class Ranged(Objective):
         """The squared difference."""
         return (self.predicted(scores) - self.predicted(others)).square()
 
-    def complaint(self, label: float) -> str | None:
-        return None if self.low <= label <= self.high else f"label {label:g} is outside {self.low:g} to {self.high:g}"
+    def complaint(self, label: Any) -> str | None:
+        if isinstance(label, Real) and self.low <= float(label) <= self.high:
+            return None
+        return f"label {shown(label)} is outside {self.low:g} to {self.high:g}"
+
+    def target_complaint(self, label: Any) -> str | None:
+        # A teacher's number may lie beyond the range.
+        return None if isinstance(label, Real) and math.isfinite(label) else self.complaint(label)
 
 
 @dataclass(frozen=True)
@@ -214,6 +238,10 @@ class Regression(Ranged):
     low: float
     high: float
     bounded: bool = False
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        return (-5.0, 5.0) if self.bounded else (self.low, self.high)
 
     def predicted(self, scores: Tensor) -> Tensor:
         scores = super().predicted(scores)
@@ -279,6 +307,10 @@ def temperature_faults(temperatures: Mapping[str, float], tasks: Mapping[str, An
         if name in tasks and build_objective(tasks[name]["objective"]).labels is None:
             faults.append(f"temperatures.{name}: a task with numbers has none.")
     return faults
+
+
+def shown(label: Any) -> str:
+    return f"{float(label):g}" if isinstance(label, Real) else f"'{label}'"
 
 
 def finite_log(shares: Tensor) -> Tensor:

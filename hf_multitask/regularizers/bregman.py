@@ -10,9 +10,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..models.batch import Batch
 from ..models.construct import construct
+from ..models.dropout import without_dropout
 from ..models.modeling_multitask import MultitaskModel
 from ..models.replay import Replay
-from .regularizer import Follower, Rows, divergences, without_dropout
+from .regularizer import Follower, Rows, divergences
 
 __all__ = ["BetaSchedule", "Bregman"]
 

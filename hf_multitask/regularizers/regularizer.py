@@ -2,18 +2,16 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..models.modeling_multitask import MultitaskModel
 from ..models.replay import Replay
 
-__all__ = ["Follower", "Regularizer", "Rows", "divergences", "without_dropout"]
+__all__ = ["Follower", "Regularizer", "Rows", "divergences"]
 
 Rows = dict[str, Tensor]
 """For each task a number a row [n]."""
@@ -98,15 +96,3 @@ def divergences(model: MultitaskModel, scores: Rows, others: Rows) -> Rows:
         for name, score in scores.items()
     }
     return {name: model.objectives[name].divergence(*both) for name, both in full.items()}
-
-
-@contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Every module evaluates, and afterwards is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

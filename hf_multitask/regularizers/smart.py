@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..models.batch import Batch
 from ..models.construct import unknown
+from ..models.dropout import without_dropout
 from ..models.replay import Replay
 from .noise import normal
-from .regularizer import Regularizer, Rows, divergences, without_dropout
+from .regularizer import Regularizer, Rows, divergences
 
 __all__ = ["Smart"]
 

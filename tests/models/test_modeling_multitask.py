@@ -290,3 +290,15 @@ def test_all_faults_of_a_configuration_come_at_once(small):
         MultitaskConfig(trunk=small, tasks=tasks, pooling="men")
     for part in ("'mean'", "use Concat", "learned: false", "'Binary'"):
         assert part in str(error.value)
+
+
+def test_answering_leaves_every_module_in_its_mode(model, monkeypatch):
+    model.train()
+    model.trunk.encoder.layer[0].eval()
+    before = [module.training for module in model.modules()]
+    model.predict("sst", ["a good film"])
+    assert [module.training for module in model.modules()] == before
+    monkeypatch.setattr(model, "read", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.predict("sst", ["a good film"])
+    assert [module.training for module in model.modules()] == before
