@@ -14,6 +14,8 @@ __all__ = ["MultitaskTrainingArguments", "OneDevice", "settled"]
 logger = logging.getLogger(__name__)
 
 LOSSES = ("sum", "mean")
+IGNORED = ("label_smoothing_factor", "dataloader_drop_last")
+"""What Trainer would do in places of its own that are others here."""
 
 
 def no_accelerator() -> bool:
@@ -107,5 +109,10 @@ class MultitaskTrainingArguments(OneDevice):
             raise ValueError(
                 "Nothing is pushed while training goes on. Leave push_to_hub out; then `trainer.push_to_hub()` or "
                 "recipes/publish.py publishes the model with its code and card."
+            )
+        if ignored := [name for name in IGNORED if getattr(self, name)]:
+            raise ValueError(
+                f"{' and '.join(ignored)} would change nothing here: each task's objective has a loss of its own, and "
+                "the sampler deals out every row. Leave it out."
             )
         super().__post_init__()

@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
+from .data.canonical import misfit, text_columns
 from .evaluation.answers import Answers
 from .metrics import METRICS, bootstrap
 from .models.construct import unknown
@@ -105,20 +106,9 @@ def unfit(name: str, task: dict[str, Any], dataset: Dataset) -> str | None:
     objective = build_objective(task["objective"])
     if task["metric"] not in fitting(objective):
         return unknown(f"metric of task '{name}':", task["metric"], fitting(objective))
-    if missing := [column for column in text_columns(task) if column not in dataset.column_names]:
-        columns = ", ".join(dataset.column_names) or "none"
-        return f"The dataset of task '{name}' needs {', '.join(missing)}. Its columns are {columns}."
     if not len(dataset):
         return f"The dataset of task '{name}' is empty. Give one row or more."
-    labels = dataset.with_format(None)["label"][:] if "label" in dataset.column_names else None
-    if labels is None or None in labels:
-        return f"The dataset of task '{name}' has rows without a label. Evaluate a split that is labelled throughout."
-    complaints = [why for label in np.unique(labels) if (why := objective.complaint(label))]
-    return f"The dataset of task '{name}': {'; '.join(complaints[:3])}." if complaints else None
-
-
-def text_columns(task: dict[str, Any]) -> list[str]:
-    return ["first", "second"] if task["pair"] else ["first"]
+    return misfit(name, task, dataset)
 
 
 def fitting(objective: Objective) -> list[str]:

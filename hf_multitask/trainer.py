@@ -1,5 +1,6 @@
 """`transformers.Trainer` for steps that hold several tasks."""
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -26,11 +27,12 @@ from .regularizers import Regularizer
 from .report import Report
 from .schedules import RoundRobin, Schedule
 from .training.backends import backend_of, prepare
-from .training.callbacks import EpochCallback, HalveOnRisingLoss, KeepBetweenLogs
+from .training.callbacks import EpochCallback, HalveOnRisingLoss
 from .training.checkpoints import WholeCheckpoints, newest_whole
 from .training.curves import Curves, NotFinite
 from .training.gradients import TaskGradients, misfits
 from .training.interruptions import Interrupted, Interruptible
+from .training.memory import Keeping
 from .training.optimizers import SparingAdamW, WholeState, groups
 from .training.origins import Origin
 from .training.penalties import Penalties
@@ -43,7 +45,7 @@ MANY = 1000
 """Losses and penalties that may wait on a GPU until they are looked at: each keeps its batch."""
 
 
-class MultitaskTrainer(Interruptible, WholeCheckpoints):
+class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
     """Train a `MultitaskModel` on several tasks at once.
 
     `train_dataset` and `eval_dataset` map task names to rows with the columns first, second and label, as `load`
@@ -76,6 +78,8 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         for name in (*train_dataset, *(eval_dataset or {}), *(weights or {})):
             if name not in model.config.tasks:
                 raise ValueError(unknown("task of this model", name, model.config.tasks))
+        if "compute_loss_func" in options:
+            raise ValueError("Each task's objective has a loss of its own. Leave compute_loss_func out.")
         if processing_class is not None:
             model.tokenizer = processing_class
         self.schedule = schedule or RoundRobin()
@@ -93,6 +97,8 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
             seed=self.data_seed,
         )
         if args.ddp_find_unused_parameters is None:
+            # Whoever uses the arguments again may have another schedule.
+            args = copy.copy(args)
             # Looking for parameters without gradient costs a walk over the graph in each step.
             whole = self.schedule.every_task and len(self.names) == len(model.config.tasks)
             args.ddp_find_unused_parameters = not (whole and isinstance(model.trunk, MinBertModel))
@@ -114,7 +120,6 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         prepare(self.accelerator, optim=OptimizerNames(args.optim).value)
         if backend_of(self.accelerator) == "FSDP" and args.optim.startswith("adamw_torch"):
             self.add_callback(WholeState())
-        self.add_callback(KeepBetweenLogs())
         self.add_callback(EpochCallback(lambda epoch: self.sampler.set_epoch(epoch)))
         # The model gives means over rows; Trainer divides them by the accumulation steps.
         self.loss_is_scaled_for_ga = False
@@ -148,7 +153,7 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         )
         steps = self.sampler.steps
         self.sampler.epochs = math.ceil(args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs)
-        self.sampler.last = args.max_steps if args.max_steps > 0 else None
+        self.sampler.last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)
         loader = DataLoader(
             StepDataset(self.encoded),
             batch_sampler=self.sampler,
@@ -279,6 +284,13 @@ class MultitaskTrainer(Interruptible, WholeCheckpoints):
         step = self.args.step_rows
         options: Any = {"rows": rows, "step": step, "seed": self.data_seed}
         return Origin.of(self.model, self.schedule, accelerator=self.accelerator, **options)
+
+    def _load_callback_state(self) -> None:
+        super()._load_callback_state()
+        # How often it has waited is the checkpoint's to say, and how often it may the arguments'.
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, EarlyStoppingCallback) and self.args.early_stopping is not None:
+                callback.early_stopping_patience = self.args.early_stopping
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):

@@ -85,6 +85,34 @@ def test_resumed_after_its_last_step_it_trains_no_more(accumulation, tmp_path):
     assert again.state.global_step == 10
 
 
+def test_resumed_after_its_last_fraction_of_an_epoch_it_trains_no_more(tmp_path):
+    spec = {"schedule": ROUND, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "no"}
+    spec |= {"load_best_model_at_end": False, "num_train_epochs": 1.6}
+    whole, again = end_of(build(tmp_path, **spec)), build(tmp_path, **spec)
+    assert_identical(whole, end_of(again, resume=True))
+    assert again.state.global_step == 12
+
+
+def test_a_resumed_run_waits_as_long_for_a_better_score_as_it_is_told_now(tmp_path):
+    spec = {"schedule": ROUND, "num_train_epochs": 6, "learning_rate": 0.0}
+    build(tmp_path, **spec, early_stopping=1).train()
+    again = build(tmp_path, **spec, early_stopping=3)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.epoch == 4
+
+
+def test_the_arguments_stay_as_they_were_given(model, rows, tmp_path):
+    arguments = MultitaskTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
+    trainer = MultitaskTrainer(model, arguments, train_dataset=rows)
+    assert trainer.args.ddp_find_unused_parameters is False
+    assert arguments.ddp_find_unused_parameters is None
+
+
+def test_a_loss_of_ones_own_is_refused(model, rows, tmp_path):
+    with pytest.raises(ValueError, match="Leave compute_loss_func out"):
+        MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset=rows, compute_loss_func=print)
+
+
 @pytest.mark.parametrize(("tuner", "frozen"), [(PAL, False), (PAL, True), (LORA, True)])
 def test_with_adapters_two_processes_train_like_one(tuner, frozen, tmp_path):
     spec = {"tuner": tuner, "frozen": frozen, "max_steps": 12}

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.encoding import Encoded, encode, flatten
 from .cache import cache_file
+from .canonical import misfit
 from .sampler import Share
 
 __all__ = ["Collator", "EncodedTask", "StepDataset", "TaskRows", "encode_block", "encode_task", "split_by_task"]
@@ -26,7 +27,7 @@ def encode_task(
 
     Those of many rows are kept in datasets' cache, and read from there if nothing that decides them has changed.
     """
-    encoded, features = encoding(task, config, tokenizer, label=rows.features["label"])
+    encoded, features = encoding(rows, task, config, tokenizer)
     kept = cache_file(rows, task, config, tokenizer)
     return rows.map(
         encoded,
@@ -43,18 +44,21 @@ def encode_block(
     rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
 ) -> datasets.Dataset:
     """The same of a few rows, at once and in silence."""
-    encoded, features = encoding(task, config, tokenizer, label=rows.features["label"])
+    encoded, features = encoding(rows, task, config, tokenizer)
     return datasets.Dataset.from_dict(encoded(rows.with_format(None)[:]), features=features)
 
 
 def encoding(
-    task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase, *, label: Any
+    rows: datasets.Dataset, task: str, config: MultitaskConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Callable[[Mapping[str, list[Any]]], dict[str, list[Any]]], datasets.Features]:
-    """What makes token ids of a batch of rows, and the types of its columns."""
-    apart = config.texts(task) == 2
+    """What makes token ids of a batch of rows, once it is known that they fit, and the types of its columns."""
+    described, apart = config.known(task), config.texts(task) == 2
+    if fault := misfit(task, described, rows, learnt=True):
+        raise ValueError(fault)
 
     def encoded(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        second = batch.get("second")
+        # Rows of single texts may have another column of that name.
+        second = batch["second"] if described["pair"] else None
         sides: list[Any] = [(batch["first"], None), (second, None)] if apart else [(batch["first"], second)]
         columns: dict[str, Any] = {"label": batch["label"]}
         for side, texts in enumerate(sides):
@@ -67,7 +71,7 @@ def encoding(
     names = [f"{kind}_{side}" for side in range(1 + apart) for kind in ("ids", "segments")]
     if "token_type_ids" not in tokenizer.model_input_names:
         names = [name for name in names if name.startswith("ids")]
-    return encoded, datasets.Features({"label": label, **dict.fromkeys(names, IDS)})
+    return encoded, datasets.Features({"label": rows.features["label"], **dict.fromkeys(names, IDS)})
 
 
 class TaskRows(Protocol):

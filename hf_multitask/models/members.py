@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import CONFIG_NAME
 
 __all__ = ["FULL", "HUB", "check_inside", "check_weights", "digest", "fetch", "fingerprint", "share_memory", "spelled"]
@@ -38,6 +38,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a system says where there is no room for a file."""
 
 PEEK = 64
+
+PLACES = {"model_max_length", "name_or_path", "is_local", "local_files_only"}
+PLACES |= {"tokenizer_file", "vocab_file", "merges_file", "spm_file"}
+"""What a tokenizer tells of where it came from, which changes nothing in what it does."""
 
 
 def fetch(path: str | Path, *, subfolder: str = "", **hub: Any) -> Path:
@@ -109,10 +113,15 @@ def check_inside(part: Path, folder: Path) -> None:
 
 def spelled(tokenizer: PreTrainedTokenizerBase) -> str:
     """All that decides what a tokenizer makes of texts; how it cut and padded the last ones is not part of it."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    rest = {name: value for name, value in state.items() if name not in ("truncation", "padding")}
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        rest = {name: value for name, value in state.items() if name not in ("truncation", "padding")}
+    else:
+        # Those written in Python keep nothing but their words and what they were made with.
+        made = {name: value for name, value in tokenizer.init_kwargs.items() if name not in PLACES}
+        rest = {"class": type(tokenizer).__name__, "words": tokenizer.get_vocab(), "made": made}
     way = [rest, tokenizer.model_input_names, tokenizer.truncation_side]
-    return hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(way, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def share_memory(models: Iterable[nn.Module]) -> None:

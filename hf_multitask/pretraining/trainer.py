@@ -18,9 +18,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..arguments import OneDevice, no_accelerator
 from ..training.backends import backend_of, check_launch
-from ..training.callbacks import EpochCallback, KeepBetweenLogs
+from ..training.callbacks import EpochCallback
 from ..training.checkpoints import WholeCheckpoints
 from ..training.interruptions import Interruptible
+from ..training.memory import Keeping
 from .stages import Stage
 
 __all__ = ["PretrainingArguments", "PretrainingTrainer"]
@@ -57,7 +58,7 @@ class PretrainingArguments(OneDevice, SentenceTransformerTrainingArguments):
     )
 
 
-class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTrainer):
+class PretrainingTrainer(Keeping, Interruptible, WholeCheckpoints, SentenceTransformerTrainer):
     """Train an encoder by a first stage; the encoder itself, without what only training sees, is changed in place.
 
     Whatever is wrong with the rows or the size of a batch is raised here and not in the middle.
@@ -90,7 +91,7 @@ class PretrainingTrainer(Interruptible, WholeCheckpoints, SentenceTransformerTra
             evaluator=SequentialEvaluator(evaluators, main_score_function=lambda scores: scores[0])
             if evaluators
             else None,
-            callbacks=[*callbacks, EpochCallback(self.sampler.set_epoch), KeepBetweenLogs()],
+            callbacks=[*callbacks, EpochCallback(self.sampler.set_epoch)],
         )
         check_launch(self.accelerator)
         if (backend := backend_of(self.accelerator)) in ("ZeRO-3", "FSDP"):

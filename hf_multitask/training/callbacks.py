@@ -11,9 +11,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
-from .memory import give_back, keep, let_go
-
-__all__ = ["EpochCallback", "HalveOnRisingLoss", "KeepBetweenLogs", "Pace"]
+__all__ = ["EpochCallback", "HalveOnRisingLoss", "Pace"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,22 +90,6 @@ class EpochCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.set_epoch(int(state.epoch or 0))
-
-
-class KeepBetweenLogs(TrainerCallback):
-    """On a processor, keeps what a step frees for the next one, and gives it back at each log."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.device.type == "cpu":
-            keep()
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.device.type == "cpu":
-            give_back()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.device.type == "cpu":
-            let_go()
 
 
 class Pace(TrainerCallback):

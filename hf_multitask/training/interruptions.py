@@ -56,6 +56,8 @@ class StopOnSignal(TrainerCallback):
         if self.stopped:
             control.should_training_stop = True
             control.should_save = args.save_strategy != "no"
+            # As at every checkpoint: what was lost since the last log could not be told by a run that goes on.
+            control.should_log |= control.should_save
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.stopped and not round(state.epoch, 6).is_integer():

@@ -2,10 +2,16 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["give_back", "keep", "let_go"]
+from transformers import Trainer, TrainerCallback
 
-LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim") else None
+__all__ = ["GiveBack", "Keeping", "give_back", "keep", "kept"]
+
+C = ctypes.CDLL(None) if sys.platform == "linux" else None
+LIBRARY = C if hasattr(C, "malloc_trim") else None
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT, OWN = (1 << 30) - 1, 1 << 25
@@ -16,15 +22,20 @@ def keep() -> None:
     """From now on keep what is freed for whoever asks next.
 
     By itself the library gives large pieces back at once, a gradient of the word embeddings among them, and the system
-    has to clear them anew in each step: an eighth of a step of a few rows.
+    has to clear them anew in each step: a tenth of a step of a few rows.
     """
     limit(KEPT)
 
 
-def let_go() -> None:
-    """From now on give large pieces back at once, and now all that is free."""
-    limit(OWN)
-    give_back()
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep what is freed meanwhile, and then give back all that is free."""
+    keep()
+    try:
+        yield
+    finally:
+        limit(OWN)
+        give_back()
 
 
 def give_back() -> None:
@@ -40,3 +51,25 @@ def limit(most: int) -> None:
     if LIBRARY is not None:
         LIBRARY.mallopt(M_MMAP_THRESHOLD, most)
         LIBRARY.mallopt(M_TRIM_THRESHOLD, 2 * most)
+
+
+class GiveBack(TrainerCallback):
+    """Gives back what is free at each log."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        give_back()
+
+
+class Keeping(Trainer):
+    """A Trainer, to be mixed into another, that on a processor keeps what a step frees until the next log."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if self.args.device.type == "cpu":
+            self.add_callback(GiveBack())
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        if self.args.device.type != "cpu":
+            return super().train(*args, **options)
+        with kept():
+            return super().train(*args, **options)

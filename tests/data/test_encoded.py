@@ -1,9 +1,11 @@
 import dataclasses
+import math
 
+import datasets
 import pytest
 import torch
 
-from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel
+from hf_multitask import CFIMDB, QQP, SST, STS, MultitaskConfig, MultitaskModel, Task
 from hf_multitask.data.encoded import Collator, EncodedTask, StepDataset, encode_task, split_by_task
 from hf_multitask.data.sampler import MultitaskSampler
 from hf_multitask.schedules import RoundRobin
@@ -61,3 +63,41 @@ def test_encoded_ids_are_read_without_copies(encoded):
     values, _ = encoded["qqp"].columns["ids_0"]
     assert all(row.base is not None for row in encoded["qqp"].take("ids_0", [0, 5]))
     assert values.dtype == "int32"
+
+
+def test_a_single_text_is_read_alone_whatever_else_the_rows_have(mixed, rows):
+    more = rows["sst"].add_column("second", rows["sst"]["first"][:])
+    plain, same = (encode_task(given, "sst", mixed.config, mixed.tokenizer) for given in (rows["sst"], more))
+    assert plain["ids_0"][:] == same["ids_0"][:]
+
+
+def labelled(*labels):
+    return datasets.Dataset.from_dict({"first": ["a film"] * len(labels), "label": list(labels)})
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("qqp", labelled(0, 1), "task 'qqp' needs second. Its columns are first, label"),
+        ("sst", labelled(0, -100), "task 'sst': label -100 is not one of the ids 0 to 4"),
+        ("sst", labelled(0.0, 3.7), "label 3.7 is not one of the ids"),
+        ("sst", labelled("good", "bad"), "label 'bad' is not one of the ids"),
+        ("sst", labelled(1, None), "task 'sst' has rows without a label"),
+        ("cfimdb", labelled(0, -1), "label -1 is not one of the ids 0 to 1"),
+        ("mark", labelled(0.5, math.inf), "label inf is outside 0 to 5"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_are_refused(small, tokenizer, task, given, message):
+    mark = Task("mark", STS.objective, metric="pearson")
+    config = MultitaskConfig(trunk=small, tasks={t.name: t.describe() for t in (SST, QQP, CFIMDB, mark)})
+    with pytest.raises(ValueError, match=message):
+        encode_task(given, task, config, tokenizer)
+
+
+def test_what_a_teacher_says_can_be_learnt(small, tokenizer):
+    """Probabilities of each class or of the second, and numbers beyond the range."""
+    mark = Task("mark", STS.objective, metric="pearson")
+    config = MultitaskConfig(trunk=small, tasks={t.name: t.describe() for t in (SST, CFIMDB, mark)})
+    said = {"sst": labelled([0.2] * 5), "cfimdb": labelled(0.0, 0.3), "mark": labelled(-0.2, 5.1)}
+    for name, given in said.items():
+        assert len(encode_task(given, name, config, tokenizer)) == len(given)

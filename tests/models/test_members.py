@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, BertJapaneseTokenizer
 
 from hf_multitask import EnsembleModel, PalConfig
+from hf_multitask.models.members import spelled
 
 
 @pytest.fixture
@@ -74,3 +75,18 @@ def test_a_member_outside_the_ensemble_is_refused(adapted, tmp_path):
     renamed(tmp_path / "ensemble", members=[{**config["members"][0], "folder": "../elsewhere"}])
     with pytest.raises(ValueError, match="leads out of its folder"):
         AutoModel.from_pretrained(tmp_path / "ensemble")
+
+
+def test_tokenizers_written_in_python_are_known_again(tmp_path):
+    """They have no backend to ask, and are what their words and their making say."""
+
+    def made(*words, **options):
+        (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+        kinds = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
+        return BertJapaneseTokenizer(str(tmp_path / "vocab.txt"), **kinds, **options)
+
+    one = made("a", "film")
+    one.save_pretrained(tmp_path / "kept")
+    assert spelled(BertJapaneseTokenizer.from_pretrained(tmp_path / "kept")) == spelled(one)
+    others = [made("a", "rug"), made("a", "film", do_lower_case=True)]
+    assert len({spelled(tokenizer) for tokenizer in (one, *others)}) == 3

@@ -1,9 +1,10 @@
 import signal
 
 import pytest
-from training_runs import assert_identical, build, end_of, start
+from training_runs import SignalAt, assert_identical, build, end_of, start
 
 from hf_multitask.training.callbacks import HalveOnRisingLoss, rises_at_the_end, totals
+from hf_multitask.training.interruptions import Interrupted
 
 QUIET = {"schedule": {"class": "RoundRobin"}, "eval_strategy": "no", "load_best_model_at_end": False}
 
@@ -79,6 +80,22 @@ def test_killed_and_resumed_it_halves_where_the_uninterrupted_run_halves(kill_at
     whole = end_of(build(tmp_path / "whole", **spec))
     assert whole["schedule"]["base_lrs"][0] < 0.3
     assert_identical(whole, end_of(build(**cut), resume=True))
+
+
+@pytest.mark.parametrize("step", [11, 13])
+def test_told_to_stop_and_resumed_it_halves_where_the_uninterrupted_run_halves(step, tmp_path):
+    """Logged seldom: what the steps since the last log lost must not be forgotten. RoundRobin has 7 steps an epoch."""
+    spec = {**QUIET, "save_strategy": "steps", "save_steps": 50, "num_train_epochs": 5, "logging_steps": 50}
+    spec |= {"halve_on_rising_loss": 1, "learning_rate": 0.3, "dropout": 0.1, "lr_scheduler_type": "constant"}
+    cut = build(tmp_path / "cut", **spec)
+    cut.add_callback(SignalAt(signal.SIGTERM, step))
+    with pytest.raises(Interrupted, match=f"after step {step + 1}"):
+        cut.train()
+    whole = end_of(build(tmp_path / "whole", **spec))
+    assert whole["schedule"]["base_lrs"][0] < 0.3
+    again = end_of(build(tmp_path / "cut", **spec), resume=True)
+    assert_identical(whole, again)
+    assert totals(again["history"]) == pytest.approx(totals(whole["history"]), rel=1e-6)
 
 
 def test_schedules_that_decide_otherwise_are_refused(tmp_path):

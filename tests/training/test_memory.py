@@ -49,6 +49,16 @@ def test_a_training_keeps_it_and_does_not_beyond_its_end(tmp_path, monkeypatch):
     assert said == [memory.KEPT, *(["step"] * trainer.state.max_steps), memory.OWN]
 
 
+def test_a_training_that_fails_lets_go_too(tmp_path, monkeypatch):
+    said = []
+    trainer = build(tmp_path, **QUIET)
+    monkeypatch.setattr(trainer, "compute_loss", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(memory, "limit", said.append)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert said == [memory.KEPT, memory.OWN]
+
+
 def training_steps():
     """A function that does a step of a model with BERT's words, each time with sequences of other lengths."""
     trunk = MinBertConfig(hidden_size=384, num_hidden_layers=1, intermediate_size=768)
@@ -83,7 +93,6 @@ def resident():
 if __name__ == "__main__":
     step = training_steps()
     print(cleared(step))
-    memory.keep()
-    print(cleared(step))
-    memory.let_go()
+    with memory.kept():
+        print(cleared(step))
     print(cleared(step))
