@@ -75,6 +75,21 @@ def test_killed_at_random_it_ends_with_the_same_table(tmp_path):
     assert without_speed(tmp_path / "whole") == without_speed(tmp_path / "cut")
 
 
+@pytest.mark.recipe
+def test_a_study_whose_ensembles_read_their_members_rows_is_kept(tmp_path):
+    words = ["--system", "bertogether", "--scale", "demo", "--only", "a_and_b", "--jobs", "2", "--output_dir", tmp_path]
+    words += ["--settings.data.limit", "{sst: 60}"]
+    times = []
+    for _ in range(2):
+        code, _, err = call(REPRODUCE, *words)
+        assert code == 0, err
+        times.append((tmp_path / "a_and_b-0" / "report.json").stat().st_mtime)
+    assert times[0] == times[1]
+    code, _, err = call(REPRODUCE, *words[:-1], "{sst: 50}")
+    assert code == 1
+    assert "sst_only-0 was made with another data" in err
+
+
 def without_speed(folder):
     found = json.loads((folder / "table.json").read_text())
     for row in found["rows"]:

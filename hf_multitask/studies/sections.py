@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..assembly.finished import read_asking
 from ..given import Given, overlay
 from ..models.construct import unknown
 from ..recipe import read_recipe, write_layer
@@ -194,11 +195,18 @@ class ReproduceRecipe:
             yield {"members": members, "cache": str(Path(self.output_dir, "answers"))}
 
 
+def members_of(recipe: EnsembleRecipe) -> list[str]:
+    return recipe.members
+
+
 def changed(before: Path, now: Path, kind: type) -> list[str]:
     """The settings in which the recipe that a folder was made with is not the one of now."""
     if not before.is_file():
         return []
-    old, new = (vars(read_recipe(kind, ["--config", str(path)])) for path in (before, now))
+    old, words = vars(read_recipe(kind, ["--config", str(before)])), ["--config", str(now)]
+    # The rows of an ensemble are those of its members, unless it says others.
+    asking = kind is EnsembleRecipe
+    new = vars(read_asking(EnsembleRecipe, words, members_of)[0] if asking else read_recipe(kind, words))
     return [name for name in new if name not in PASSING and old[name] != new[name]]
 
 
