@@ -114,6 +114,8 @@ class Report:
         if not path.exists():
             raise FileNotFoundError(f"No finished report in '{folder}': report.json is not there. Evaluate first.")
         content = json.loads(path.read_text(encoding="utf-8"))
+        if "tasks" not in content:
+            raise ValueError(f"{path} tells of no model, but of a search, whose own tables and pictures lie beside it.")
         return cls(**{part.name: content[part.name] for part in fields(cls)})
 
 

@@ -30,6 +30,7 @@ def main(argv):
     folder = claim_folder(recipe)
     write_recipe(recipe, folder)
     ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
+    recipe.check_tasks(ensemble.tasks)
     asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}
     how: Any = {"calibrated": recipe.calibrate, "seed": recipe.seed}
     splits = ("train", "dev") if student else ("dev",)

@@ -79,6 +79,21 @@ def test_the_best_single_member_stands_beside(make, trained, tmp_path):
         assert value == pytest.approx(max(single.values[name] for single in singles))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_members_that_know_no_task_in_common_are_judged_on_what_each_knows(seed, trained, tmp_path):
+    for name in ("sst", "qqp"):
+        words = ["--config", trained / "tiny.yaml", "--output_dir", tmp_path / name, "--tasks", f"[{name}]"]
+        code, _, err = call(TRAIN, *words)
+        assert code == 0, err
+    members = f"{tmp_path / 'sst'},{tmp_path / 'qqp'}"
+    words = ["--members", members, "--rule", "route", "--seed", seed, "--cache", "null", "--output_dir"]
+    code, _, err = call(ENSEMBLE, *words, tmp_path / "out")
+    assert code == 0, err
+    report = Report.load(tmp_path / "out")
+    assert set(report.values) == {"sst", "qqp"}
+    assert not any("score" in found for found in report.about["gains"].values())
+
+
 def test_an_ensemble_is_a_member_and_a_teacher(make, trained, tmp_path):
     assert make("mean", "--calibrate", out="inner")[0] == 0
     words = ["--student", trained / "tiny.yaml", "--trust", ".7"]
@@ -109,5 +124,8 @@ def test_mistakes_are_sentences(make, trained, tmp_path):
     code, _, err = make("mean")
     assert code == 1
     assert "--overwrite" in err
+    code, _, err = make("threshold", "--overwrite", "--bars", "{stt: .5}")
+    assert code == 1
+    assert "Unknown task 'stt'. Did you mean 'sts'?" in err
     code, _, err = make("soup", "--overwrite", members=["0", str(tmp_path / "out")])
     assert code == 1

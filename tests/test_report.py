@@ -125,3 +125,9 @@ def test_versions_are_those_of_the_running_packages():
 
     found = versions()
     assert (found["torch"], found["transformers"]) == (torch.__version__, transformers.__version__)
+
+
+def test_the_report_of_a_search_is_none_of_a_model(tmp_path):
+    (tmp_path / "report.json").write_text('{"trials": 5}')
+    with pytest.raises(ValueError, match="tells of no model, but of a search"):
+        Report.load(tmp_path)

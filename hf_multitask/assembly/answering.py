@@ -35,5 +35,7 @@ def answered(
 def write_answers(
     folder: Path, split: str, rows: Mapping[str, Dataset], values: Mapping[str, np.ndarray]
 ) -> list[Path]:
-    """Write a file of answers for each task, in the course's format."""
+    """Write a file of answers for each task, in the course's format, in place of those that are there of the split."""
+    for before in folder.glob(f"*-{split}-output.csv"):
+        before.unlink()
     return [write_submission(folder, name, split, rows[name]["id"], values[name]) for name in rows]

@@ -103,8 +103,9 @@ def notes(found: Mapping[str, Mapping[str, Gain]]) -> list[str]:
     return [
         f"Gain over the best single member, {how}: "
         + ", ".join(f"{name} {gain}" for name, gain in each.items())
-        + f"; the score is no better in {each['score'].doubt:.1%} of the resamples."
+        + (f"; the score is no better in {each['score'].doubt:.1%} of the resamples." if "score" in each else ".")
         for how, each in found.items()
+        if each
     ]
 
 

@@ -15,6 +15,7 @@ from ..metrics import unit_score
 from ..models.combiners import Combiner
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
+from ..models.objectives import translated
 from ..training.backends import processes
 from .ballots import Ballot, collect, texts_of
 from .calibration import fit_temperature
@@ -116,7 +117,8 @@ def mix(
                 {name: part.judge(part.values(found[name][seen[name]])) for name, part in parts.items()}, parts
             )
 
-        return tuple(sorted(keep({number: worth([number]) for number in everyone}, worth)))
+        able = [number for number in everyone if prior is None or prior[number] > 0]
+        return tuple(sorted(keep({number: worth([number]) for number in able}, worth)))
 
     # Before anything is tasted, so that models which make no soup are told at once.
     cook(everyone)
@@ -155,7 +157,11 @@ def taught(
     batch_size: int = 64,
 ) -> Made:
     """A student that was trained already: nothing is left to choose."""
-    found, seconds = answers_of(student, rows, batch_size)
+    said, seconds = answers_of(student, rows, batch_size)
+    # In the members' terms, in which all of them are judged.
+    found = {
+        name: translated(said[name], student.objectives[name], ballot.objective) for name, ballot in ballots.items()
+    }
     return finished(student, ballots, found, lambda seen: found, seconds, {}, calibrated=calibrated, seed=seed)
 
 

@@ -28,13 +28,14 @@ def threshold(ballot: Ballot, *, bar: float, over: Over = "probabilities") -> Co
 def greedy(ballot: Ballot, *, prior: Sequence[float] | None = None, over: Over = "probabilities") -> Combiner:
     """The mean of members that are tried from the best on, and kept when they do not make it worse.
 
-    After the greedy soup of Wortsman et al. (2022); members count by their `prior` weights.
+    After the greedy soup of Wortsman et al. (2022); members count by their `prior` weights, and not at all by zero.
     """
 
     def of(numbers: Sequence[int]) -> Combiner:
         return weighted(ballot, {number: 1.0 if prior is None else prior[number] for number in numbers}, over)
 
-    return of(keep(singles(ballot), lambda numbers: ballot.measure(of(numbers))))
+    able = {number: value for number, value in singles(ballot).items() if prior is None or prior[number] > 0}
+    return of(keep(able, lambda numbers: ballot.measure(of(numbers))))
 
 
 def tuned(ballot: Ballot, *, trials: int = 200, seed: int = 0, over: Over = "probabilities") -> Combiner:

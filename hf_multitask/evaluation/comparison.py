@@ -44,13 +44,17 @@ def gains(
 ) -> dict[str, Gain]:
     """The gain on each task in its own metric, and as `score` that of the mean of the `counted` tasks (or of all).
 
+    Without one of the counted tasks there is no such mean, and without tasks no gain.
+
     The same rows are drawn for both predictions of a task, so that what is hard for both does not blur the difference.
     Of several seeds the gain is the mean, and each resample draws among the seeds too, the same for all tasks.
     """
+    if not pairs:
+        return {}
     found, whole, wholes = {}, 0.0, np.zeros(resamples)
     (count,) = {len(np.atleast_2d(side)) for pair in pairs.values() for side in (pair.ours, pair.theirs)}
     seeds = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    among = [name for name in pairs if name in counted] or list(pairs)
+    among = list(counted or pairs)
     for place, (name, pair) in enumerate(pairs.items()):
         metric = named(pair.metric)
         sides = [np.atleast_2d(side) for side in (pair.ours, pair.theirs)]
@@ -68,7 +72,7 @@ def gains(
             scale = metric.unit(1.0) - metric.unit(0.0)
             whole += scale * (measured[0] - measured[1]) / len(among)
             wholes += scale * (ours - theirs) / len(among)
-    return {**found, "score": judged(whole, wholes)}
+    return {**found, "score": judged(whole, wholes)} if set(among) <= pairs.keys() else found
 
 
 def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequence[int]) -> np.ndarray:

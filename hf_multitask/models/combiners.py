@@ -113,7 +113,9 @@ class Vote(Combiner):
         answers = objective.answers(scores)
         chosen = torch.stack([objective.decode(member).values for member in scores])
         votes = torch.zeros_like(answers).scatter_(-1, chosen[..., None], 1)
-        return objective.scores_of((1 - TIE) * mean(votes, weights) + TIE * mean(answers, weights))
+        scores = objective.scores_of((1 - TIE) * mean(votes, weights) + TIE * mean(answers, weights))
+        # From the highest on, near which numbers lie closest: what breaks a tie outlasts single precision.
+        return scores - scores.amax(-1, keepdim=True) if objective.outputs > 1 else scores
 
 
 class Route(Combiner):

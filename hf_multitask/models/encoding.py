@@ -29,14 +29,17 @@ class Reading:
 
     sides: tuple[Encoded, ...]
 
-    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu"
+    ) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
         """Row numbers and the batch that holds them, the longest first, so that near lengths run together."""
         sizes = torch.tensor([[len(ids) for ids in side.input_ids] for side in self.sides])
         order = sizes.sum(0).argsort(descending=True, stable=True)
         for chosen in order.split(batch_size) if len(order) else ():
             batch = flatten(*(side.take(chosen.tolist()) for side in self.sides))
             rows = torch.arange(len(batch["lengths"])).view(len(self.sides), -1).T.squeeze(-1)
-            yield chosen, {**batch, "rows": rows}
+            whole = {**batch, "rows": rows}
+            yield chosen, {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in whole.items()}
 
 
 class Texts:

@@ -18,7 +18,7 @@ from .construct import unknown
 from .encoding import Texts, check_texts
 from .members import HUB, check_weights, fetch, fingerprint, share_memory, spelled
 from .modeling_multitask import MultitaskModel
-from .objectives import Prediction, build_objective
+from .objectives import Prediction, build_objective, translated
 from .pushing import PUSHING, Pushed
 
 __all__ = ["EnsembleModel"]
@@ -220,7 +220,7 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
             own = build_objective(member.tasks[task]["objective"])
             # In double precision, in which the mean of equal scores is what they are.
             scores = member.answer(task, texts, batch_size=batch_size).double()
-            yield scores if own == objective else objective.scores_of(own.answers(scores))
+            yield translated(scores, own, objective)
             del member
 
 

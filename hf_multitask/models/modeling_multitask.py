@@ -366,11 +366,23 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         reading = texts.read(self.tokenizer, apart=apart, max_length=self.config.max_length)
         scores = torch.empty(len(texts), self.objectives[task].outputs)
         with without_dropout(self):
-            for chosen, batch in reading.batches(batch_size):
-                batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-                batch["rows"] = {task: batch["rows"]}
-                scores[chosen] = self(**batch).scores[task].float().cpu()
+            for chosen, batch in reading.batches(batch_size, self.device):
+                scores[chosen] = self(**batch | {"rows": {task: batch["rows"]}}).scores[task].float().cpu()
         return scores / self.config.temperatures.get(task, 1.0)
+
+    @torch.no_grad()
+    def embed(self, task: str, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+        """What the head of a task reads of single texts [n, width], in their order."""
+        self.config.known(task)
+        reading = Texts(texts).read(self.tokenizer, apart=False, max_length=self.config.max_length)
+        vectors = torch.empty(len(texts), self.config.trunk.hidden_size)
+        with without_dropout(self):
+            for chosen, flat in reading.batches(batch_size, self.device):
+                ids = flat["input_ids"]
+                packing = Packing.from_lengths(flat["lengths"], tokens=len(ids), length=flat["longest"])
+                batch = Batch(ids, packing, {task: flat["rows"]}, flat.get("token_type_ids"))
+                vectors[chosen] = self.pool(batch).float().cpu()
+        return vectors
 
     def to_sentence_transformer(self, task: str | None = None) -> Any:
         """A `SentenceTransformer` with this model's pooled rows, stock parts only; `task` where it has adapters."""

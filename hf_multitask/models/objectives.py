@@ -169,7 +169,10 @@ class Binary(Labelled):
 
     def decode(self, scores: Tensor) -> Prediction:
         chance = scores.squeeze(-1).sigmoid()
-        return Prediction(scores, (chance > 0.5).long(), torch.stack([1 - chance, chance], dim=-1), self.labels)
+        # A probability near a half would be rounded to it.
+        return Prediction(
+            scores, (scores.squeeze(-1) > 0).long(), torch.stack([1 - chance, chance], dim=-1), self.labels
+        )
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,13 @@ OBJECTIVES: dict[str, type] = {m.__name__: m for m in (Binary, Brier, Classifica
 def build_objective(spec: dict[str, Any]) -> Objective:
     """The objective that a description such as `{"class": "Regression", "low": 0, "high": 5}` names."""
     return construct("objective", OBJECTIVES, spec)
+
+
+def translated(scores: Tensor, own: Objective, other: Objective) -> Tensor:
+    """Scores [.., outputs] of one objective in terms of another that answers the same question."""
+    if own.space != other.space:
+        raise ValueError(f"{own.describe()} and {other.describe()} answer different questions. Give both one answer.")
+    return scores if own == other else other.scores_of(own.answers(scores))
 
 
 def temperature_faults(temperatures: Mapping[str, float], tasks: Mapping[str, Any]) -> list[str]:

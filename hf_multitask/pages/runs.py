@@ -191,7 +191,7 @@ def alike(one: Shown, other: Shown, name: str) -> bool:
 
 def disputed(one: Shown, other: Shown, name: str) -> str:
     right = one.answers[name]
-    theirs = mistakes(one.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
+    theirs = mistakes(other.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
     if one.report.tasks[name].get("labels"):
         closer = right.values == right.labels
     else:

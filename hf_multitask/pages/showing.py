@@ -16,7 +16,6 @@ from ..assembly.rows import load_rows
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.modeling_multitask import MultitaskModel
-from ..pretraining.evaluators import encoding
 from ..report import Report
 from ..schedules import Drawn, build_schedule
 from ..sections.train import TrainRecipe
@@ -48,12 +47,8 @@ def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[
     model = load_model(str(folder))
     if not isinstance(model, MultitaskModel):
         return {}
-    found = {}
-    for name, task in model.tasks.items():
-        if not task["pair"] and model.objectives[name].labels:
-            encoder = model.to_sentence_transformer(name if model.config.adapters else None)
-            found[name] = np.asarray(encoding(encoder, 64)(rows[name]["first"][:most]))
-    return found
+    single = [name for name, task in model.tasks.items() if not task["pair"] and model.objectives[name].labels]
+    return {name: model.embed(name, rows[name]["first"][:most]).numpy() for name in single}
 
 
 def setting(recipe: TrainRecipe, name: str) -> Any:

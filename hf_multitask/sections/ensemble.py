@@ -1,6 +1,6 @@
 """The recipe of an ensemble: which settings there are, and what each may be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Literal
 from ..ensembles.ballots import Ballot
 from ..ensembles.selection import best_per_task, greedy, threshold, tuned
 from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
+from ..models.construct import unknown
 from ..schema import RecipeError
 from .parts import DataSection
 
@@ -93,6 +94,11 @@ class EnsembleRecipe:
             if bool(vars(self)[name]) != (self.rule == rule):
                 faults.append(f"{name} and rule {rule} go together. Give both or neither.")
         if faults:
+            raise RecipeError(faults)
+
+    def check_tasks(self, tasks: Collection[str]) -> None:
+        """Raise where something is said of a task that no member knows."""
+        if faults := [f"bars: {unknown('task', name, tasks)}" for name in self.bars if name not in tasks]:
             raise RecipeError(faults)
 
     def choose(self, task: str) -> Callable[[Ballot], Combiner]:

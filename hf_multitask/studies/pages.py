@@ -23,7 +23,9 @@ def study_page(
     if can_plot() and (pictures := study_pictures(recipe, rows, runs)):
         found = [(said, embedded(picture)) for said, picture in pictures.items()]
         parts.append(Part("Sweeps and searches", figures(found)))
-    folders = [[run.name, str(run.seed), f"{run.folder.name}/report.html"] for run in runs]
+    # A search has tables and pictures, and no page.
+    paged = [run for run in runs if run.script.stem != "tune"]
+    folders = [[run.name, str(run.seed), f"{run.folder.name}/report.html"] for run in paged]
     parts.append(Part("Runs", rows_table(["run", "seed", "page"], folders)))
     return page(recipe.title or recipe.output_dir, parts, data=data)
 
@@ -49,9 +51,19 @@ def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:
                 groups.setdefault(title, {})[float(values[-1])] = standing[run]
         for title, group in groups.items():
             if len(group) > 1:
-                setting = list(section.sweep)[-1].replace("regularizers.0.", "SMART ")
+                setting = spelled(list(section.sweep)[-1], section.settings)
                 found[title] = curve(group, setting, title)
     return found
+
+
+def spelled(setting: str, settings: Mapping[str, Any]) -> str:
+    """A dotted name as people say it: of a regularizer by its class.
+
+    >>> spelled("regularizers.0.weight", {"regularizers": [{"class": "Smart"}]})
+    'Smart weight'
+    """
+    whole, number, *rest = [*setting.split("."), ""]
+    return " ".join([settings[whole][int(number)]["class"], *rest]).strip() if whole == "regularizers" else setting
 
 
 def points(section: Any) -> list[tuple[Any, ...]]:

@@ -129,3 +129,11 @@ def test_members_with_scales_of_their_own_keep_their_correlation_when_each_has_a
     choices = iter([one, 1 + other / 9])
     value = given.judge(given.values(crossfit(lambda rows: {"sts": next(choices)}, {"sts": given})["sts"]))
     assert value == pytest.approx(np.mean([given.measure(Route(0)), given.measure(Route(1))]), abs=0.02)
+
+
+@tasks
+def test_greedy_tries_no_member_that_counts_for_nothing(task):
+    given = ballot(task)
+    weights = greedy(given, prior=[0, 1, 1, 1]).weigh(given.knowing)
+    assert weights[0] == 0
+    assert weights.sum() > 0

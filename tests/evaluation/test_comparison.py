@@ -50,3 +50,11 @@ def test_the_score_counts_the_counted_tasks_on_one_scale():
     found = gains(pairs, ["a", "r"])
     assert found["score"].gain == pytest.approx((found["a"].gain + found["r"].gain / 2) / 2)
     assert gains(pairs)["score"].gain < found["score"].gain
+
+
+def test_a_score_needs_all_the_tasks_that_count_and_a_gain_needs_a_task():
+    labels = np.array([0, 1] * 10)
+    pair = Pair("accuracy", labels, 1 - labels, labels, 2)
+    assert gains({}) == {}
+    assert set(gains({"sst": pair}, ["sst", "qqp"], resamples=5)) == {"sst"}
+    assert set(gains({"sst": pair, "sick": pair}, ["sst"], resamples=5)) == {"sst", "sick", "score"}

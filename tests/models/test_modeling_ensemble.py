@@ -24,6 +24,7 @@ from hf_multitask import (
     Regression,
 )
 from hf_multitask.models import encoding
+from hf_multitask.models.combiners import Vote
 from hf_multitask.models.objectives import Classification
 
 CORE = (SST, QQP, STS)
@@ -347,3 +348,27 @@ def test_an_option_that_is_none_is_refused(folders, tmp_path):
     EnsembleModel.from_members(folders).save_pretrained(tmp_path / "ensemble")
     with pytest.raises(TypeError, match="Did you mean 'one_at_a_time'"):
         EnsembleModel.from_pretrained(tmp_path / "ensemble", one_at_time=True)
+
+
+@pytest.mark.parametrize("task", [SST, QQP], ids=lambda task: task.name)
+def test_a_tied_vote_goes_to_the_higher_probability_in_single_precision_too(build, task):
+    """Two members of equal weight are tied wherever they disagree."""
+    members = [build(seed, task) for seed in (0, 1)]
+    ensemble = EnsembleModel.from_members(members, combiner={"class": "Vote"})
+    texts = (FIRST * 20, SECOND * 20) if task.pair else (FIRST * 20,)
+    answers = torch.stack([member.predict(task.name, *texts).probabilities.double() for member in members])
+    # Of each member's own label, the one that both together find likelier.
+    chosen = answers.argmax(-1)
+    votes = torch.zeros_like(answers).scatter_(-1, chosen[..., None], 1).sum(0)
+    wanted = (votes * 10 + answers.mean(0)).argmax(-1)
+    assert (chosen[0] != chosen[1]).any()
+    assert torch.equal(ensemble.predict(task.name, *texts).values, wanted)
+
+
+def test_a_tie_by_a_hair_outlasts_single_precision():
+    for objective, scores in (
+        (QQP.objective, torch.tensor([[[0.3]], [[-0.3 + 1e-5]]])),
+        (SST.objective, torch.tensor([[[0.3, 0, 0, 0, 0]], [[0, 0.3 + 1e-5, 0, 0, 0]]])),
+    ):
+        joined = Vote()(scores.double(), objective)
+        assert objective.decode(joined.float()).values.item() == 1

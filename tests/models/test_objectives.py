@@ -11,6 +11,7 @@ from hf_multitask.models.objectives import (
     CosineEmbedding,
     Regression,
     build_objective,
+    translated,
 )
 
 EVERY = [Binary(), Brier(), Classification("abc"), CosineEmbedding(0, 5), Regression(0, 5)]
@@ -153,3 +154,25 @@ def test_the_brier_score_is_the_squared_error_of_the_probability():
     expected = [(chance - label) ** 2 for chance, label in zip(scores.sigmoid()[:, 0], truth, strict=True)]
     torch.testing.assert_close(Brier().loss(scores, truth), torch.stack(expected))
     assert Brier().space == Binary(("no", "yes")).space
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (Regression(0, 5), CosineEmbedding(0, 5)),
+        (Regression(0, 5, bounded=True), Regression(0, 5)),
+        (Binary("ab"), Classification("ab")),
+        (Classification("ab"), Brier("ab")),
+    ],
+)
+def test_scores_in_terms_of_another_objective_say_the_same(own, other):
+    scores = torch.randn(9, own.outputs, dtype=torch.float64).abs()
+    found = other.decode(translated(scores, own, other))
+    torch.testing.assert_close(found.values, own.decode(scores).values)
+    if own.labels:
+        torch.testing.assert_close(found.probabilities, own.decode(scores).probabilities)
+
+
+def test_another_question_has_no_such_terms():
+    with pytest.raises(ValueError, match="answer different questions"):
+        translated(torch.zeros(2, 1), Regression(0, 5), Regression(0, 1))

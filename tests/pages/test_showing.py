@@ -1,4 +1,8 @@
-from hf_multitask.pages.showing import shares
+import pytest
+import torch
+
+from hf_multitask import PalConfig
+from hf_multitask.pages.showing import embeddings, shares
 from hf_multitask.recipe import read_recipe
 from hf_multitask.sections.train import TrainRecipe
 
@@ -8,3 +12,17 @@ def test_shares_of_a_run_of_another_machine_that_counted_steps():
     found = shares(read_recipe(TrainRecipe, words), {"sst": 90, "qqp": 900, "sts": 9})
     assert [len(epochs) for epochs in found.values()] == [3, 3, 3]
     assert found["sts"][0] < found["sts"][1] < found["sts"][2]
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_embeddings_are_what_the_head_reads_with_adapters_too(adapters, model, rows, tmp_path):
+    if adapters:
+        model.add_adapters(PalConfig(width=4, heads=2))
+        for name, weight in model.named_parameters():
+            if "pal" in name.lower():
+                torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(tmp_path)
+    found = embeddings(tmp_path, rows, most=9)
+    assert {name: vectors.shape for name, vectors in found.items()} == {"sst": (9, 16)}
+    scores = model.heads["sst"](torch.from_numpy(found["sst"]))
+    torch.testing.assert_close(scores, model.eval().predict("sst", rows["sst"]["first"][:9]).scores)
