@@ -106,6 +106,7 @@ class ReproduceRecipe:
             faults += [f"runs.{name}: {unknown('run', need, sections)}" for need in run.needs if need not in sections]
             faults += [f"runs.{name}.scaled: {unknown('scale', at, SCALES)}" for at in run.scaled if at not in SCALES]
         named = {"reference": self.reference} | {f"published '{row.row}'": row.run for row in self.published}
+        named |= {f"published '{row.row}', against": row.against for row in self.published}
         faults += [
             f"{at}: {unknown('run', name, sections)}" for at, name in named.items() if name not in (None, *sections)
         ]

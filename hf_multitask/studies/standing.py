@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,6 +31,13 @@ class Published:
     at: str = field(metadata={"help": "Where it stands in the paper"})
     run: str | None = field(default=None, metadata={"help": "The run here; null: none"})
     split: str = field(default="dev", metadata={"help": "The rows that they judge it by"})
+    against: str | None = field(
+        default=None, metadata={"help": "The run that ours is compared with; null: the study's reference"}
+    )
+    by: Literal["score", "sst", "qqp", "sts"] = field(
+        default="score",
+        metadata={"help": "What it is compared in: the score, or a task where nothing else was trained"},
+    )
     sst: float | None = field(default=None, metadata={"help": "Accuracy"})
     qqp: float | None = field(default=None, metadata={"help": "Accuracy"})
     sts: float | None = field(default=None, metadata={"help": "Correlation, as they print it"})
@@ -86,9 +93,8 @@ def standings(
         for name in dict.fromkeys(run.name for run in runs)
     }
     said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}
-    base = said.get(reference or "", {})
     return [
-        standing(row, row.numbers(sts), finished.get(row.run or "", {}), said.get(row.run or "", {}), base, reference)
+        standing(row, row.numbers(sts), finished.get(row.run or "", {}), said, row.against or reference)
         for row in every
     ]
 
@@ -97,10 +103,10 @@ def standing(
     row: Published,
     theirs: dict[str, float],
     runs: Mapping[int, Run],
-    said: Mapping[int, dict[str, Answers]],
-    base: Mapping[int, dict[str, Answers]],
+    every: Mapping[str, Mapping[int, dict[str, Answers]]],
     reference: str | None,
 ) -> Standing:
+    said, base = every.get(row.run or "", {}), every.get(reference or "", {})
     reports = {seed: Report.load(run.folder) for seed, run in runs.items()}
     ours = {}
     for name in NUMBERS:
@@ -116,7 +122,7 @@ def standing(
     shared = tuple(seed for seed in seeds if set(CORE) <= set(base.get(seed, {})))
     gain = None
     if shared and row.run != reference:
-        gain = gains(pairs(said, base, reports[seeds[0]], shared), CORE)["score"]
+        gain = gains(pairs(said, base, reports[seeds[0]], shared), CORE)[row.by]
     return Standing(row, theirs, ours, span, gain, tuple(reports))
 
 
@@ -171,9 +177,15 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
             if name == "score":
                 line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
         if compared:
-            line += [str(one.gain), "yes" if noise(one.gain) else "no"] if one.gain else ["", ""]
+            line += [compared_to(one.row, one.gain), "yes" if noise(one.gain) else "no"] if one.gain else ["", ""]
         lines.append(line)
     return aligned(lines)
+
+
+def compared_to(row: Published, gain: Gain) -> str:
+    """A gain in words, with what it is counted in and over whom where that is not the score and the reference."""
+    over = f", against {row.against}" if row.against else ""
+    return f"{gain}{'' if row.by == 'score' else f' in {row.by}'}{over}"
 
 
 def theirs(one: Standing, name: str) -> str:

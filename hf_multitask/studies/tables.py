@@ -65,11 +65,11 @@ def trunk_of(recipe: ReproduceRecipe) -> str:
 
 
 def legend(recipe: ReproduceRecipe) -> str:
-    seeds = ", ".join(map(str, recipe.seeds))
+    seeds = f"seed{'s' if len(recipe.seeds) > 1 else ''} {', '.join(map(str, recipe.seeds))}"
     drawn = "rows and seeds" if len(recipe.seeds) > 1 else "rows alone, since one seed knows no noise of its own"
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
     return (
-        f"Scale {recipe.scale}, trunk {trunk_of(recipe)}, seeds {seeds}. Ours is judged on dev, sts by Pearson's "
+        f"Scale {recipe.scale}, trunk {trunk_of(recipe)}, {seeds}. Ours is judged on dev, sts by Pearson's "
         f"r{turned}; the score counts it as (r + 1) / 2. Where they print no score of this kind but all three tasks, "
         f"theirs is computed. Intervals: 95%, by a bootstrap of {drawn}, which for a difference are the same on "
         "both sides. A difference whose interval holds zero is inside the noise. Ensembles that choose on dev flatter: "

@@ -68,6 +68,14 @@ def test_rows_stand_beside_ours_and_say_what_is_noise(runs):
     assert "not given" in lines[3]
 
 
+def test_a_row_may_be_compared_with_another_run_in_one_task(runs):
+    rows = [ROWS[0], Published("Same", "Table 3", "same", against="good", by="sst")]
+    good, same, plain = standings(rows, runs, reference="plain")
+    assert same.gain.gain == pytest.approx(same.ours["sst"][0] - good.ours["sst"][0])
+    assert good.gain.gain == pytest.approx(good.ours["score"][0] - plain.ours["score"][0])
+    assert " in sst, against good |" in table([good, same, plain], reference="plain")
+
+
 def test_of_one_seed_the_interval_of_the_score_is_about_that_of_each_task(runs):
     (good, *_) = standings(ROWS, runs[:3])
     width = good.interval[1] - good.interval[0]
