@@ -16,6 +16,10 @@ from .construct import construct, unknown
 __all__ = ["Binary", "Brier", "Classification", "CosineEmbedding", "Objective", "Prediction", "Regression"]
 
 
+LOGITS = (-5.0, 5.0)
+"""Logits as good as sure of either answer."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Answers for n rows.
@@ -56,8 +60,8 @@ class Objective(ABC):
 
     @property
     def reach(self) -> tuple[float, float]:
-        """Scores that mean the lowest and the highest answer, where one score is all: as good as sure, of a logit."""
-        return -5.0, 5.0
+        """Scores that mean the lowest and the highest answer, where one score is all."""
+        return LOGITS
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor: ...
@@ -244,7 +248,8 @@ class Regression(Ranged):
 
     @property
     def reach(self) -> tuple[float, float]:
-        return (-5.0, 5.0) if self.bounded else (self.low, self.high)
+        # What is bounded passes through a sigmoid, as a logit does.
+        return LOGITS if self.bounded else super().reach
 
     def predicted(self, scores: Tensor) -> Tensor:
         scores = super().predicted(scores)

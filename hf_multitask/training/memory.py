@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 __all__ = ["GiveBack", "Keeping", "give_back", "keep", "kept"]
 
 C = ctypes.CDLL(None) if sys.platform == "linux" else None
-LIBRARY = C if hasattr(C, "malloc_trim") else None
+GNU = C if hasattr(C, "malloc_trim") else None
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT, OWN = (1 << 30) - 1, 1 << 25
@@ -43,14 +43,14 @@ def give_back() -> None:
 
     Steps of ever other lengths leave gaps between what they allocate, which add up to more than the training itself.
     """
-    if LIBRARY is not None:
-        LIBRARY.malloc_trim(0)
+    if GNU is not None:
+        GNU.malloc_trim(0)
 
 
 def limit(most: int) -> None:
-    if LIBRARY is not None:
-        LIBRARY.mallopt(M_MMAP_THRESHOLD, most)
-        LIBRARY.mallopt(M_TRIM_THRESHOLD, 2 * most)
+    if GNU is not None:
+        GNU.mallopt(M_MMAP_THRESHOLD, most)
+        GNU.mallopt(M_TRIM_THRESHOLD, 2 * most)
 
 
 class GiveBack(TrainerCallback):

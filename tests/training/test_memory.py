@@ -13,7 +13,7 @@ from hf_multitask import SST, MinBertConfig, MultitaskConfig, MultitaskModel
 from hf_multitask.models.encoding import Encoded, flatten
 from hf_multitask.training import memory
 
-pytestmark = pytest.mark.skipif(memory.LIBRARY is None, reason="another C library")
+pytestmark = pytest.mark.skipif(memory.GNU is None, reason="another C library")
 QUIET = {"schedule": {"class": "RoundRobin"}, "eval_strategy": "no", "load_best_model_at_end": False}
 GRADIENT = 30522 * 384 * 4
 """Bytes of the gradient of BERT's word embeddings, at a width of 384."""
