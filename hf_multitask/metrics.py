@@ -1,7 +1,8 @@
 """How good predictions are: the metrics, and how sure one can be of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import evaluate
@@ -10,7 +11,18 @@ from datasets import Features, Value
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-__all__ = ["F1", "METRICS", "Accuracy", "Measure", "Pearson", "Spearman", "bootstrap", "unit_score"]
+__all__ = [
+    "F1",
+    "METRICS",
+    "Accuracy",
+    "Measure",
+    "Pearson",
+    "Spearman",
+    "bootstrap",
+    "counted",
+    "mean_score",
+    "unit_score",
+]
 
 # Rows that one batch of resamples holds: what stays in the processor's cache, whatever the size of the data.
 BATCH = 2**16
@@ -174,6 +186,16 @@ def unit_score(metric_name: str, value: float) -> float:
     (0.5, 0.75)
     """
     return named(metric_name).unit(value)
+
+
+def counted(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of the tasks that enter the score: the scored ones, or all where none is scored."""
+    return [name for name, task in tasks.items() if task["scored"]] or list(tasks)
+
+
+def mean_score(tasks: Mapping[str, Mapping[str, Any]], values: Mapping[str, float]) -> float:
+    """The mean over the counted tasks of their own metrics' `values`, a correlation r as (r + 1) / 2."""
+    return mean(unit_score(tasks[name]["metric"], values[name]) for name in counted(tasks))
 
 
 def bootstrap(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from .metrics import named, unit_score
+from .metrics import counted, mean_score, named
 
 __all__ = ["Report", "chance", "replace_text", "versions"]
 
@@ -57,16 +57,15 @@ class Report:
 
     @property
     def counted(self) -> list[str]:
-        """The tasks that enter the score: the scored ones, or all where none is scored."""
-        return [name for name, entry in self.tasks.items() if entry["scored"]] or list(self.tasks)
+        """The tasks that enter the score."""
+        return counted(self.tasks)
 
     @property
     def score(self) -> float:
         return self.score_of(self.values)
 
     def score_of(self, values: dict[str, float]) -> float:
-        """The mean over the counted tasks of their metric in `values`, a correlation r as (r + 1) / 2."""
-        return mean(unit_score(self.tasks[name]["metric"], values[name]) for name in self.counted)
+        return mean_score(self.tasks, values)
 
     def to_dict(self) -> dict[str, Any]:
         content = asdict(self)

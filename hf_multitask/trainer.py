@@ -285,6 +285,11 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         options: Any = {"rows": rows, "step": step, "seed": self.data_seed}
         return Origin.of(self.model, self.schedule, accelerator=self.accelerator, **options)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether a process may hold only a part of the model."""
+        return self.is_deepspeed_enabled or self.is_fsdp_enabled
+
     def _load_callback_state(self) -> None:
         super()._load_callback_state()
         # How often it has waited is the checkpoint's to say, and how often it may the arguments'.
@@ -293,14 +298,14 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
                 callback.early_stopping_patience = self.args.early_stopping
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+        if self.model.config.adapters and not self.sharded:
             # Trainer knows the files of one adapter, not those of a model with several.
             self.model.restore(resume_from_checkpoint)
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
-        if self.model.config.adapters and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+        if self.model.config.adapters and not self.sharded:
             self.model.restore(str(self.state.best_model_checkpoint))
         else:
             super()._load_best_model()
@@ -319,7 +324,7 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         """
         if not blocking:
             raise ValueError("A model is published before the program goes on. Leave blocking out.")
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+        if self.sharded:
             raise ValueError(
                 "Here no process holds the whole model. Save it by trainer.save_model, and publish the folder: "
                 "recipes/publish.py --model FOLDER --repo NAME."

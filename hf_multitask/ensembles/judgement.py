@@ -10,6 +10,7 @@ from torch import Tensor
 from ..evaluation.answers import Answers
 from ..evaluation.comparison import Gain, Pair, gains
 from ..evaluator import evaluate
+from ..metrics import counted
 from ..models.combiners import Route
 from ..report import Report
 from .ballots import Ballot, Recorded
@@ -36,12 +37,12 @@ def judge(
 
     `answers` is filled with what it says, and what each member says.
     """
-    counted = [name for name, ballot in ballots.items() if ballot.task["scored"]] or list(ballots)
     tasks = {name: ballot.task for name, ballot in ballots.items()}
+    names = counted(tasks)
     whole = all_rows(ballots)
 
     def single(seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        chosen = best_single({name: ballot.rows(seen[name]) for name, ballot in ballots.items()}, counted)
+        chosen = best_single({name: ballot.rows(seen[name]) for name, ballot in ballots.items()}, names)
         return {name: ballot.join(Route(chosen)) for name, ballot in ballots.items() if ballot.knowing[chosen]}
 
     sizes = {name: len(seen) for name, seen in whole.items()}
@@ -55,8 +56,8 @@ def judge(
         "in-sample": (made.scores, columns["best single"]),
         "cross-fitted": (made.crossfitted, columns["best single cross-fitted"]),
     }
-    found = {how: gains(paired(ballots, *side), counted, resamples=resamples, seed=seed) for how, side in sides.items()}
-    about |= {**made.about, "best_single": best_single(ballots, counted)}
+    found = {how: gains(paired(ballots, *side), names, resamples=resamples, seed=seed) for how, side in sides.items()}
+    about |= {**made.about, "best_single": best_single(ballots, names)}
     about["gains"] = {how: {name: gain.describe() for name, gain in each.items()} for how, each in found.items()}
     about["calibration"] = calibration(made, ballots)
     about["notes"] = [*notes(found), *told(about["calibration"])]

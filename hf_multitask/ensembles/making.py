@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..metrics import unit_score
+from ..metrics import mean_score
 from ..models.combiners import Combiner
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
@@ -113,9 +113,8 @@ def mix(
 
         def worth(numbers: Sequence[int]) -> float:
             found = taste(numbers)
-            return score(
-                {name: part.judge(part.values(found[name][seen[name]])) for name, part in parts.items()}, parts
-            )
+            values = {name: part.judge(part.values(found[name][seen[name]])) for name, part in parts.items()}
+            return mean_score({name: part.task for name, part in parts.items()}, values)
 
         able = [number for number in everyone if prior is None or prior[number] > 0]
         return tuple(sorted(keep({number: worth([number]) for number in able}, worth)))
@@ -199,12 +198,6 @@ def temperatures(ballots: Ballots, scores: Mapping[str, Tensor], seen: Mapping[s
 
 def cooled(scores: Mapping[str, Tensor], heats: Mapping[str, float]) -> dict[str, Tensor]:
     return {name: found / heats.get(name, 1.0) for name, found in scores.items()}
-
-
-def score(values: Mapping[str, float], ballots: Ballots) -> float:
-    """The mean over the scored tasks, or all where none is, of their metrics on one scale."""
-    counted = [name for name in values if ballots[name].task["scored"]] or list(values)
-    return float(np.mean([unit_score(ballots[name].task["metric"], values[name]) for name in counted]))
 
 
 def answers_of(model: Any, rows: Mapping[str, Dataset], batch_size: int) -> tuple[dict[str, Tensor], float]:

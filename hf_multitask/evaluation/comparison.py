@@ -22,6 +22,11 @@ class Pair(NamedTuple):
     labels: np.ndarray
     classes: int | None = None
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> "Pair":
+        """Two predictions of the task that a report's `entry` is about."""
+        return cls(entry["metric"], ours, theirs, labels, len(entry.get("labels", ())) or None)
+
 
 class Gain(NamedTuple):
     """By how much ours is better, its 95% interval, and in which share of the resamples it is not better at all."""

@@ -149,13 +149,7 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     """Two runs side by side: their results, what differs in how they were made, and where only one is right."""
     names = [one.folder.name, other.folder.name]
     pairs = {
-        name: Pair(
-            entry["metric"],
-            one.answers[name].values,
-            other.answers[name].values,
-            one.answers[name].labels,
-            len(entry.get("labels", ())) or None,
-        )
+        name: Pair.of(entry, one.answers[name].values, other.answers[name].values, one.answers[name].labels)
         for name, entry in one.report.tasks.items()
         if alike(one, other, name)
     }

@@ -6,11 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLOURS", "can_plot", "canvas", "embedded", "png", "save", "within"]
+__all__ = ["COLOURS", "MARKS", "can_plot", "canvas", "embedded", "png", "save", "within"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Those of Okabe & Ito (2008), which differ for colour-blind readers too."""
 
+MARKS = "osD^vPX*"
 INCHES = 3.4
 DOTS = 150
 

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .canvas import COLOURS, INCHES, canvas
+from .canvas import COLOURS, INCHES, MARKS, canvas
 
 __all__ = ["learning_curves", "sweep_curve", "task_shares"]
-
-MARKS = "osD^vPX*"
 
 
 def learning_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, str]) -> Any:

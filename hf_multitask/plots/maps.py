@@ -8,12 +8,11 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from .canvas import canvas, save
+from .canvas import MARKS, canvas, save
 
 __all__ = ["embedding_map", "height_map", "map_figure"]
 
 INCHES = 5
-MARKS = "osD^vPX*"
 
 
 def embedding_map(

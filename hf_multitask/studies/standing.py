@@ -144,7 +144,7 @@ def pairs(
         entry, labels = report.tasks[name], ours[seeds[0]][name].labels
         mine = np.stack([ours[seed][name].values for seed in seeds])
         other = np.full_like(mine, -1) if theirs is None else np.stack([theirs[seed][name].values for seed in seeds])
-        found[name] = Pair(entry["metric"], mine, other, labels, len(entry.get("labels", ())) or None)
+        found[name] = Pair.of(entry, mine, other, labels)
     return found
 
 
