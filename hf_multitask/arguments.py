@@ -83,7 +83,6 @@ class MultitaskTrainingArguments(OneDevice):
     save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best model, not the last."})
     metric_for_best_model: str | None = field(default="score", metadata={"help": "What the best model is best at."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that is better."})
     logging_steps: float = field(default=50, metadata={"help": "Log every so many steps."})
     # A loss that is not a number ends the run instead of being averaged away.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide losses that are not numbers."})
@@ -115,4 +114,6 @@ class MultitaskTrainingArguments(OneDevice):
                 f"{' and '.join(ignored)} would change nothing here: each task's objective has a loss of its own, and "
                 "the sampler deals out every row. Leave it out."
             )
+        if self.early_stopping is not None and self.eval_strategy == "no":
+            raise ValueError("early_stopping counts evaluations, and eval_strategy is no. Leave one of them out.")
         super().__post_init__()

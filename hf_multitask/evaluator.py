@@ -18,6 +18,7 @@ from .models.construct import unknown
 from .models.objectives import Objective, Prediction, build_objective
 from .report import Report
 from .training.backends import processes
+from .training.curves import NotFinite
 
 __all__ = ["InBatches", "Predictor", "evaluate", "predicted"]
 
@@ -142,7 +143,7 @@ def predicted(
     parts = gather_object(parts) if distributed else parts
     scores, values = interleaved([part[0] for part in parts], n), interleaved([part[1] for part in parts], n)
     if lost := np.count_nonzero(np.isnan(scores).any(-1)):
-        raise ValueError(
+        raise NotFinite(
             f"The scores of task '{name}' are not numbers in {lost:,} of {n:,} rows: the model has diverged. "
             "Train it with a lower learning rate, or clip its gradients."
         )

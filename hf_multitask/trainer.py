@@ -242,6 +242,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """The metrics of every task and the score, by the package's own evaluator."""
+        # What steps left on a GPU is looked at before what they made of the model.
+        self.check_finite()
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         report = self.report(rows, resamples=0)
         metrics = {

@@ -115,9 +115,15 @@ class Watch(TrainerCallback):
 
 
 def optimize(
-    run: Callable[["optuna.Trial"], float], place: str, *, trials: int, seed: int = 0, greater: bool = True
+    run: Callable[["optuna.Trial"], float],
+    place: str,
+    *,
+    trials: int,
+    name: str = "tuning",
+    seed: int = 0,
+    greater: bool = True,
 ) -> "optuna.Study":
-    """Work on the study at `place` until it has so many trials that came to an end, whoever ran them.
+    """Work on the study `name` at `place` until it has so many trials that came to an end, whoever ran them.
 
     `place` is a file that ends in .db (SQLite) or .log (a journal, for file systems without locks), or the URL of a
     database. A worker that is killed leaves its trial behind, and the others go on.
@@ -127,7 +133,7 @@ def optimize(
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     study = optuna.create_study(
         storage=storage(place),
-        study_name="tuning",
+        study_name=name,
         direction="maximize" if greater else "minimize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),

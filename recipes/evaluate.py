@@ -30,6 +30,9 @@ def main(argv):
         folder = Path(recipe.output_dir)
         for path in write_answers(folder, recipe.split, rows, values):
             print("Wrote", path)
+        # An earlier report tells of other answers.
+        for path in (folder / name for name in ("report.json", "report.md")):
+            path.unlink(missing_ok=True)
         if report is not None:
             report.save(folder)
             print(f"\n{report.to_markdown()}")

@@ -12,7 +12,7 @@ from transformers import set_seed
 from hf_multitask.assembly.folders import join_folder
 from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.recipe import read_recipe, run, write_recipe
-from hf_multitask.sections.tune import TuneRecipe
+from hf_multitask.sections.tune import FREE, TuneRecipe
 from hf_multitask.training.curves import NotFinite
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 
@@ -26,7 +26,7 @@ def main(argv):
     import optuna
 
     folder = Path(recipe.output_dir)
-    join_folder(folder, recipe, free=("trials",))
+    join_folder(folder, recipe, free=FREE)
     whole = {name: recipe.whole(name) for name in recipe.search}
     greater = bool(recipe.arguments().greater_is_better)
 
@@ -39,7 +39,7 @@ def main(argv):
             raise optuna.TrialPruned(str(error)) from error
         return watch.best(greater=greater)
 
-    study = optimize(score, recipe.place, trials=recipe.trials, seed=recipe.seed, greater=greater)
+    study = optimize(score, recipe.place, trials=recipe.trials, name=recipe.study, seed=recipe.seed, greater=greater)
     for rank, found in enumerate(best_params(study, recipe.keep), 1):
         name = "best" if rank == 1 else f"best-{rank}"
         chosen = {setting: space.chosen(found[setting]) for setting, space in recipe.search.items()}

@@ -23,3 +23,14 @@ def test_a_steps_rows_are_those_of_all_micro_steps(tmp_path):
 def test_what_would_be_ignored_is_refused(options, tmp_path):
     with pytest.raises(ValueError, match=f"{next(iter(options))} would change nothing here"):
         MultitaskTrainingArguments(str(tmp_path), **options)
+
+
+@pytest.mark.parametrize(("metric", "greater"), [("score", True), ("sst_accuracy", True), ("eval_sst_loss", False)])
+def test_of_a_loss_less_is_better(metric, greater, tmp_path):
+    assert MultitaskTrainingArguments(str(tmp_path), metric_for_best_model=metric).greater_is_better is greater
+
+
+def test_early_stopping_without_evaluations_is_refused(tmp_path):
+    options = {"eval_strategy": "no", "load_best_model_at_end": False}
+    with pytest.raises(ValueError, match="early_stopping counts evaluations, and eval_strategy is no"):
+        MultitaskTrainingArguments(str(tmp_path), early_stopping=2, **options)

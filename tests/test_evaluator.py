@@ -18,6 +18,7 @@ from hf_multitask.metrics import bootstrap
 from hf_multitask.models.objectives import Classification, Prediction, build_objective
 from hf_multitask.report import Report
 from hf_multitask.tasks import QQP, SICK, SST, STS, Task
+from hf_multitask.training.curves import NotFinite
 
 SIZES = (1, 2, 7, 10)
 
@@ -168,7 +169,7 @@ def test_a_metric_of_another_kind_is_refused():
 def test_too_few_answers_and_diverged_scores_are_refused():
     with pytest.raises(ValueError, match=r"gave 2 rows to the predictor and needs as many answers\. Got 1 scores"):
         evaluate(Fixed(SST, [[1.0, 0, 0, 0, 0]]), {"sst": sst([0, 1])})
-    with pytest.raises(ValueError, match="not numbers in 1 of 2 rows: the model has diverged"):
+    with pytest.raises(NotFinite, match="not numbers in 1 of 2 rows: the model has diverged"):
         evaluate(Fixed(SST, [[1.0, 0, 0, 0, 0], [float("nan")] * 5]), {"sst": sst([0, 1])})
 
 

@@ -256,6 +256,26 @@ def test_a_task_with_rows_of_its_own_names_no_dataset(hub, folder):
     assert card.data.eval_results[0].dataset_name == "sst"
 
 
+def test_rows_that_joined_a_task_are_told_with_their_licence(hub, folder):
+    data = {"source": {"class": "Course"}, "join": {"sts": ["sick"]}}
+    (folder / "recipe.yaml").write_text(yaml_text({"data": data}))
+    publish(folder, "me/model")
+    card = ModelCard(files(hub)["README.md"].decode())
+    assert card.data.datasets == ["RobZamp/sick", "SetFit/sst5", "nyu-mll/glue"]
+    assert "SICK: CC BY-NC-SA 3.0" in card.text
+
+
+def test_the_card_tells_of_no_graph_and_no_recipe_that_is_not_there(hub, folder):
+    (folder / "onnx").mkdir()
+    publish(folder, "me/model")
+    text = ModelCard(files(hub)["README.md"].decode()).text
+    assert "ONNX" not in text
+    assert "<code>recipes/train.py</code> does it again" in text
+    (folder / "recipe.yaml").write_text(yaml_text({"members": ["me/one", "me/other"], "rule": "soup"}))
+    publish(folder, "me/model")
+    assert "<code>recipes/ensemble.py</code> does it again" in ModelCard(files(hub)["README.md"].decode()).text
+
+
 @pytest.mark.parametrize("step", ["lfs", "commit"])
 def test_a_push_that_is_cut_leaves_the_last_whole_commit(step, hub, folder, build, tmp_path):
     publish(folder, "me/model")

@@ -80,6 +80,8 @@ def test_train_then_evaluate_then_submit(tiny, course, tmp_path):
     assert [line.split(" , ")[0] for line in lines[1:]] == ["t0", "t1"]
     for name in ("para", "sts"):
         assert len((tmp_path / "judged" / f"{name}-test-output.csv").read_text().splitlines()) == 2
+    # What was said of the dev split is not of these answers.
+    assert not list((tmp_path / "judged").glob("report.*"))
 
 
 def test_a_task_of_ones_own_from_yaml(tmp_path):
@@ -238,6 +240,11 @@ def test_a_trunk_of_another_architecture_is_named(tiny, tmp_path):
     code, _, err = call(EVALUATE, "--model", tmp_path / "gpt")
     assert code == 1
     assert "gpt does not tell which rows it learnt. Say --data_dir or --data.source.class." in err
+    (tmp_path / "batch.yaml").write_text("batch_size: 16")
+    for words in (["--config", tmp_path / "batch.yaml"], ["--data.max_length", 64]):
+        code, _, err = call(EVALUATE, "--model", tmp_path / "gpt", *words)
+        assert code == 1
+        assert "gpt does not tell which rows it learnt." in err
     code, _, err = call(EVALUATE, "--model", tmp_path / "gpt", "--data.source.class", "Demo")
     assert code == 1
     assert "not a multitask model" in err

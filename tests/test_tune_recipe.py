@@ -67,6 +67,27 @@ def test_another_search_is_not_put_into_another(words, tmp_path):
     assert "holds other files" in err
 
 
+def test_two_searches_in_one_database_do_not_meet(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    words = ["--config", tmp_path / "tiny.yaml", "--trials", 1, "--storage", f"sqlite:///{tmp_path / 'shared.db'}"]
+    for name, setting in (("one", "model.dropout"), ("other", "training.weight_decay")):
+        search = ["--search", json.dumps({setting: {"low": 0.0, "high": 0.1}})]
+        code, out, err = call(TUNE, *words, *search, "--output_dir", tmp_path / name)
+        assert code == 0, err
+        assert "Trials: 1 complete" in out
+        assert setting in (tmp_path / name / "report.md").read_text()
+
+
+def test_a_trial_whose_last_update_diverged_is_pruned(tmp_path):
+    # One step an epoch: its loss is a number, and the model that it leaves is not.
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    words = ["--config", tmp_path / "tiny.yaml", "--training.per_device_train_batch_size", 64, "--trials", 1]
+    words += ["--search", "{training.learning_rate: {choices: [1e38]}}", "--training.warmup_steps", 0]
+    code, _, err = call(TUNE, *words, "--output_dir", tmp_path / "out")
+    assert code == 1
+    assert "No trial came to its end: all were pruned, or diverged." in err
+
+
 def test_a_worker_that_is_told_to_stop_loses_its_trial_alone(words, tmp_path, monkeypatch):
     stop = SignalAt(signal.SIGTERM, 1)
     build = TUNE.build_trainer
@@ -99,7 +120,8 @@ def test_two_workers_share_a_search_and_one_may_be_killed(words, tmp_path):
             worker.kill()
             worker.wait()
     assert workers[1].returncode == 0, (tmp_path / "1.txt").read_text()
-    study = optuna.load_study(study_name="tuning", storage=place)
+    (name,) = optuna.get_all_study_names(place)
+    study = optuna.load_study(study_name=name, storage=place)
     states = [trial.state.name for trial in study.trials]
     assert states.count("COMPLETE") + states.count("PRUNED") >= trials
     assert states.count("RUNNING") + states.count("FAIL") == 1

@@ -42,11 +42,13 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
     folders = [Path(name) for name in models(read_recipe(kind, argv))]
     known = next((made_by(folder) for folder in folders if (folder / FILE).is_file()), None)
     if known is None:
-        if not any(word.startswith(("--data", "--config")) for word in argv):
+        recipe = read_recipe(kind, argv)
+        # What is the same upon another source was said.
+        if recipe.data.source != read_recipe(kind, argv, upon={"data": {"source": {"class": "Published"}}}).data.source:
             raise RecipeError(
                 [f"{folders[0]} does not tell which rows it learnt. Say --data_dir or --data.source.class."]
             )
-        return read_recipe(kind, argv), {}
+        return recipe, {}
     # Streams are for training.
     recipe = read_recipe(kind, argv, upon={"data": {**asdict(known.data), "stream": {}}})
     return recipe, own_sources(known) if recipe.data.source == known.data.source else {}

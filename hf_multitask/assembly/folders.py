@@ -23,6 +23,8 @@ MADE_LATER = (
     "onnx/*",
 )
 """What tells of the model that a run ended with, its configuration too. Without a report no folder looks finished."""
+BEGUN_WITH = ("trunk", "student", "data_dir", "train", "dev", "test", "text_file")
+"""Settings that may name files or folders; of its members an ensemble's recipe knows itself."""
 
 
 def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
@@ -31,7 +33,7 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file. Give another output_dir.")
     rest = {name: value for name, value in asdict(recipe).items() if name not in ("output_dir", "resume")}
-    for text in words(rest):
+    for text in places(rest):
         # Of a text that is too long for a name, Path.exists would raise.
         if os.path.exists(text) and Path(text).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"The run begins with {text}, which lies in its own output_dir. Give another output_dir.")
@@ -51,12 +53,15 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
     return folder
 
 
-def words(value: Any) -> Iterator[str]:
-    """Every text in plain values."""
-    if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from words(part)
-    elif isinstance(value, str) and value:
+def places(value: Any, *, named: bool = False) -> Iterator[str]:
+    """What plain values say of files and folders; a text is one where a setting that `named` it may be."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from places(part, named=name in BEGUN_WITH)
+    elif isinstance(value, list):
+        for part in value:
+            yield from places(part, named=named)
+    elif named and isinstance(value, str) and value:
         yield value
 
 

@@ -25,12 +25,14 @@ def cache_file(
     """The file in datasets' own cache for the token ids of these rows; None where there is no use or no place.
 
     Its name is a digest of all that decides what is in it: the texts and labels, the tokenizer, the length at which
-    sequences are cut, whether the texts of a pair are read together. `datasets.disable_caching()` turns it off.
+    sequences are cut, whether there is a second text and both are read together. `datasets.disable_caching()` turns
+    it off.
     """
     fast = isinstance(tokenizer, PreTrainedTokenizerFast)
     if len(rows) < LEAST or not fast or not datasets.is_caching_enabled():
         return None
-    way = [tokenizers.__version__, spelled(tokenizer), config.max_length, config.texts(task)]
+    read = [config.max_length, config.known(task)["pair"], config.texts(task)]
+    way = [tokenizers.__version__, spelled(tokenizer), *read]
     found = hashlib.sha256(json.dumps(way).encode())
     columns = [name for name in READ if name in rows.column_names]
     for batch in rows.select_columns(columns).with_format("arrow").iter(LEAST):

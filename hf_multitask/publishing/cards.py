@@ -45,8 +45,9 @@ def card(
         "report": report,
         "pictures": sorted(path.name for path in folder.glob("*.png")),
         "recipe": recipe and yaml_text(recipe),
+        "script": "ensemble" if "members" in (recipe or {}) else "train",
         "size": size(weights),
-        "onnx": (folder / "onnx").is_dir(),
+        "onnx": (folder / "onnx" / "model.onnx").is_file(),
         **(adapter(folder, base) if kind == "adapter" else model(folder, recipe)),
     }
     names = facts.get("tasks", {})
@@ -78,7 +79,7 @@ def model(folder: Path, recipe: dict[str, Any] | None) -> dict[str, Any]:
         "tasks": tasks,
         "example": call(name, task),
         "input": {"text": EXAMPLES[0], **({"text_pair": EXAMPLES[1]} if task["pair"] else {})},
-        "data": [SETS[name] for name in tasks if published(recipe, name)],
+        "data": [SETS[name] for name in learnt(tasks, recipe) if published(recipe, name)],
         "source": source(recipe),
         "trunk": (config.get("trunk") or {}).get("model_type"),
         "base": None,
@@ -148,9 +149,15 @@ def published(recipe: dict[str, Any] | None, name: str) -> bool:
     return name in SETS and (own["class"] if own else source(recipe)) in ("Course", "Published")
 
 
+def learnt(names: Iterable[str], recipe: dict[str, Any] | None) -> list[str]:
+    """Tasks, each with those whose rows joined its own."""
+    joined = (recipe or {}).get("data", {}).get("join", {})
+    return list(dict.fromkeys(one for name in names for one in (name, *joined.get(name, ()))))
+
+
 def datasets(names: Iterable[str], recipe: dict[str, Any] | None) -> list[str] | None:
     """The datasets on the Hub that the rows of some tasks stand in."""
-    found = {SETS[name][0] for name in names if published(recipe, name)}
+    found = {SETS[name][0] for name in learnt(names, recipe) if published(recipe, name)}
     return sorted(repo for repo in found if repo) or None
 
 

@@ -21,6 +21,9 @@ __all__ = ["PretrainRecipe", "TrunkSection"]
 StageOptions = Annotated[dict[str, Any], MemberOf("objective", STAGES)]
 TextOptions = Annotated[dict[str, Any], MemberOf("text", TEXTS, shorthands={"text_file": "TextFile"})]
 
+LESS = ("loss", "_uniformity", "_alignment")
+"""How metrics end of which less is better."""
+
 # What the objective decides, and what only a model with several kinds of input needs.
 DECIDED = {"batch_sampler", "multi_dataset_batch_sampler", "router_mapping", "prompts", "warmup_ratio"}
 TrainingOptions = Annotated[dict[str, Any], trainer_options(PretrainingArguments, without=DECIDED)]
@@ -165,7 +168,8 @@ class PretrainRecipe(RunRecipe):
 
     def arguments(self) -> PretrainingArguments:
         """The trainer's settings; what they say against each other is a fault of the recipe."""
-        options = {**settled(self.training), "metric_for_best_model": self.chooses}
+        greater = not self.chooses.endswith(LESS)
+        options = {"greater_is_better": greater, **settled(self.training), "metric_for_best_model": self.chooses}
         try:
             return PretrainingArguments(output_dir=self.output_dir, seed=self.seed, **options)
         except ValueError as error:

@@ -1,6 +1,8 @@
 """The recipe of a search: a recipe of train.py, and which of its settings are searched."""
 
-from dataclasses import dataclass, field, fields
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from ..schema import Reader, RecipeError
 from ..tuning import Dimension
 from .train import TrainRecipe
 
-__all__ = ["TuneRecipe"]
+__all__ = ["FREE", "TuneRecipe"]
+
+FREE = ("trials",)
+"""Settings in which the processes of one search may differ."""
 
 
 @dataclass
@@ -71,6 +76,12 @@ class TuneRecipe(TrainRecipe):
     def place(self) -> str:
         """Where the trials are kept."""
         return self.storage if "://" in self.storage else str(Path(self.output_dir, self.storage))
+
+    @property
+    def study(self) -> str:
+        """What the search is called where its trials are kept: another one may lie in the same database."""
+        shared = {name: value for name, value in asdict(self).items() if name not in FREE}
+        return f"tuning-{hashlib.sha256(json.dumps(shared).encode()).hexdigest()[:16]}"
 
     def whole(self, name: str) -> bool:
         """Whether a searched setting takes whole numbers alone."""

@@ -91,6 +91,7 @@ def step(recipe: Any, folder: Path, kept: dict[str, Any]) -> None:
     """One step of a training, with rows that were read for another if it reads the same."""
     recipe = replace(recipe, output_dir=str(folder), training={**recipe.training, **ONE_STEP}, resume=None)
     if isinstance(recipe, TrainRecipe):
+        recipe = replace(recipe, early_stopping=None)
         sections = sorted(json.dumps([section.name, section.objective, section.data]) for section in recipe.tasks)
         key = json.dumps([sections, asdict(recipe.data), recipe.seed])
         if key not in kept:

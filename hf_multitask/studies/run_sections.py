@@ -104,7 +104,8 @@ def limited(settings: dict[str, Any]) -> dict[str, Any]:
     {'tasks': ['sst'], 'data': {'limit': {'sst': 8}}}
     """
     limits, tasks = settings.get("data", {}).get("limit"), settings.get("tasks")
-    if not limits or not tasks:
+    # A mapping changes some tasks by their names, and leaves out none.
+    if not limits or not isinstance(tasks, list):
         return settings
     names = {task if isinstance(task, str) else task["name"] for task in tasks}
     names |= {name for others in settings["data"].get("join", {}).values() for name in others}

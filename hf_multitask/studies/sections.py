@@ -164,7 +164,8 @@ class ReproduceRecipe:
         layers = list(self.layers(section, seed))
         if section.best_of is not None:
             best = "best.yaml" if section.rank == 1 else f"best-{section.rank}.yaml"
-            base, layers = str(self.folder(section.best_of, seed) / best), [section.settings]
+            base = str(self.folder(section.best_of, seed) / best)
+            layers = [section.settings, self.scripts.get("train", {}), section.scaled.get(self.scale, {})]
         settings = Given.of({}, "")
         for over in (*layers, {"seed": seed, "output_dir": str(folder)}):
             settings = overlay(settings, Given.of(over, ""), [])

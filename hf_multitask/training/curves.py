@@ -11,7 +11,7 @@ __all__ = ["Curves", "NotFinite"]
 
 
 class NotFinite(RuntimeError):
-    """A loss or a penalty became NaN or infinite."""
+    """A loss, a penalty or a score became NaN or infinite."""
 
 
 class Point(NamedTuple):

@@ -54,13 +54,16 @@ def changed(rows, config, tokenizer, what):
     if what == "apart":
         task = dataclasses.replace(QQP, head={"class": "Cosine"})
         return rows, MultitaskConfig(trunk=config.trunk, tasks={"qqp": task.describe()}, max_length=12), tokenizer
+    if what == "pair":
+        task = dataclasses.replace(QQP, pair=False)
+        return rows, MultitaskConfig(trunk=config.trunk, tasks={"qqp": task.describe()}, max_length=12), tokenizer
     other = type(tokenizer)(
         vocab={word: i for i, word in enumerate(reversed(tokenizer.get_vocab()))}, model_max_length=64
     )
     return rows, config, other
 
 
-@pytest.mark.parametrize("what", ["text", "label", "order", "length", "apart", "tokenizer"])
+@pytest.mark.parametrize("what", ["text", "label", "order", "length", "apart", "pair", "tokenizer"])
 def test_what_has_changed_is_encoded_anew(folder, rows, config, tokenizer, what):
     encode_task(rows["qqp"], "qqp", config, tokenizer)
     given = changed(rows["qqp"], config, tokenizer, what)

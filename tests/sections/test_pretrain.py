@@ -76,6 +76,15 @@ def test_an_objective_is_chosen_by_what_it_is_best_judged_by():
     assert (own.chooses, own.watched()) == ("sst_accuracy", ["sts", "sst"])
 
 
+@pytest.mark.parametrize(
+    ("metric", "greater"), [("sts_spearman_cosine", True), ("sts_uniformity", False), ("eval_sts_alignment", False)]
+)
+def test_of_what_spreads_and_of_losses_less_is_better(metric, greater):
+    words = ["--training.metric_for_best_model", metric]
+    assert pretrain(*words).arguments().greater_is_better is greater
+    assert pretrain(*words, "--training.greater_is_better", "true").arguments().greater_is_better is True
+
+
 def test_rows_are_read_of_those_tasks_alone_that_need_be():
     def read(*argv):
         return [section.name for section in pretrain(*argv).read_tasks()]

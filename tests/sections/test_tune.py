@@ -43,6 +43,13 @@ def test_the_trials_lie_in_the_folder_or_in_a_database():
     assert read(RATE, "--storage", "postgresql://host/db").place == "postgresql://host/db"
 
 
+def test_in_one_database_each_search_has_a_name_of_its_own():
+    names = [read(RATE, *more).study for more in ([], ["--trials", "9"], ["--seed", "1"], ["--model.dropout", ".2"])]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+    assert read("{model.dropout: {low: 0, high: 0.5}}").study not in names
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "configs" / "tune").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_search_that_ships_is_whole(path):
     assert read_recipe(TuneRecipe, ["--config", str(path)]).search

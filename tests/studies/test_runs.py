@@ -14,6 +14,7 @@ from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.sections.tune import TuneRecipe
 from hf_multitask.studies.jobs import gpu_at
+from hf_multitask.studies.rehearsal import rehearse
 from hf_multitask.studies.runs import Run, execute, results, table
 from hf_multitask.studies.sections import KINDS, ReproduceRecipe
 
@@ -193,6 +194,36 @@ def test_each_run_has_a_recipe_that_its_script_reads(tmp_path):
     assert [run.name for run in study(tmp_path, "--only", "cycle", "--seeds", "0", runs=runs).build(tmp_path)] == [
         "cycle"
     ]
+
+
+def test_limits_hold_for_a_run_that_changes_a_task_by_its_name(tmp_path):
+    runs = {"plain": {}, "cosine": {"settings": {"tasks": {"sts": {"head": {"class": "Cosine"}}}}}}
+    made = study(tmp_path, "--seeds", "0", "--settings.data.limit", "{sst: 8, qqp: 9}", runs=runs).build(tmp_path)
+    for run in made:
+        assert read_recipe(TrainRecipe, ["--config", str(run.recipe)]).data.limit == {"sst": 8, "qqp": 9}
+
+
+def test_what_a_search_found_is_scaled_too(tmp_path):
+    scaled = {"small": {"training": {"num_train_epochs": 7}}}
+    runs = {
+        "search": {"script": "tune", "settings": {"search": RATES}},
+        "found": {"best_of": "search", "settings": {"model": {"dropout": 0.2}}, "scaled": scaled},
+    }
+    words = ["--scale", "small", "--scripts", "{train: {training: {save_total_limit: 1}}}", "--seeds", "0"]
+    _, found = study(tmp_path, *words, runs=runs).build(tmp_path)
+    (tmp_path / "out" / "search-0").mkdir()
+    (tmp_path / "out" / "search-0" / "best.yaml").write_text("training: {learning_rate: 5e-5, num_train_epochs: 2}")
+    recipe = read_recipe(TrainRecipe, ["--config", str(found.recipe)])
+    assert recipe.model.dropout == 0.2
+    assert recipe.training == {"learning_rate": 5e-5, "num_train_epochs": 7, "save_total_limit": 1}
+
+
+def test_a_dry_run_waits_for_no_evaluation(tmp_path):
+    size = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    small = {"data": {"source": {"class": "Demo", "size": 64}}, "model": {"size": size}}
+    runs = {"patient": {"settings": {"early_stopping": 2, **small}}}
+    made = study(tmp_path, "--seeds", "0", runs=runs)
+    rehearse(made, made.build(tmp_path))
 
 
 @pytest.mark.parametrize(
