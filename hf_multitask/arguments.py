@@ -14,7 +14,15 @@ __all__ = ["MultitaskTrainingArguments", "OneDevice", "settled"]
 logger = logging.getLogger(__name__)
 
 LOSSES = ("sum", "mean")
-IGNORED = ("label_smoothing_factor", "dataloader_drop_last")
+IGNORED = {
+    "label_smoothing_factor": "each task's objective has a loss of its own",
+    "dataloader_drop_last": "the sampler deals out every row",
+    "dataloader_persistent_workers": "they would begin anew where a run goes on, which would draw another dropout",
+    "train_sampling_strategy": "the schedule plans the steps, and rows of near lengths share one anyway",
+    "bf16_full_eval": "a task is judged in the training's own precision",
+    "fp16_full_eval": "a task is judged in the training's own precision",
+    "neftune_noise_alpha": "its noise wants padded rows; a regularizer such as Smart moves the words of unpadded ones",
+}
 """What Trainer would do in places of its own that are others here."""
 
 
@@ -109,11 +117,10 @@ class MultitaskTrainingArguments(OneDevice):
                 "Nothing is pushed while training goes on. Leave push_to_hub out; then `trainer.push_to_hub()` or "
                 "recipes/publish.py publishes the model with its code and card."
             )
-        if ignored := [name for name in IGNORED if getattr(self, name)]:
-            raise ValueError(
-                f"{' and '.join(ignored)} would change nothing here: each task's objective has a loss of its own, and "
-                "the sampler deals out every row. Leave it out."
-            )
+        usual = type(self).__dataclass_fields__
+        for name, why in IGNORED.items():
+            if getattr(self, name) != usual[name].default:
+                raise ValueError(f"{name} would not do here what it says: {why}. Leave it out.")
         if self.early_stopping is not None and self.eval_strategy == "no":
             raise ValueError("early_stopping counts evaluations, and eval_strategy is no. Leave one of them out.")
         super().__post_init__()

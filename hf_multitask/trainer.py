@@ -41,6 +41,7 @@ __all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
 
 logger = logging.getLogger(__name__)
 
+OTHERS = ("compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics")
 MANY = 1000
 """Losses and penalties that may wait on a GPU until they are looked at: each keeps its batch."""
 
@@ -78,8 +79,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         for name in (*train_dataset, *(eval_dataset or {}), *(weights or {})):
             if name not in model.config.tasks:
                 raise ValueError(unknown("task of this model", name, model.config.tasks))
-        if "compute_loss_func" in options:
-            raise ValueError("Each task's objective has a loss of its own. Leave compute_loss_func out.")
+        if given := [name for name in OTHERS if options.get(name) is not None]:
+            raise ValueError(f"Tasks have objectives and metrics of their own. Leave {', '.join(given)} out.")
         if processing_class is not None:
             model.tokenizer = processing_class
         self.schedule = schedule or RoundRobin()
@@ -160,7 +161,6 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
-            persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
         )
         return self.accelerator.prepare(loader)
@@ -245,6 +245,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         # What steps left on a GPU is looked at before what they made of the model.
         self.check_finite()
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(rows, dict):
+            raise ValueError(f"What is judged is {{task: rows}}, such as {{'sst': rows}}. Got {type(rows).__name__}.")
         report = self.report(rows, resamples=0)
         metrics = {
             f"{metric_key_prefix}_{name}_{metric}": value
@@ -258,6 +260,10 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def predict(self, *args: Any, **options: Any) -> Any:
+        """Not here: a model answers texts itself, and a report judges rows."""
+        raise NotImplementedError("Ask the model: trainer.model.predict(task, texts), or trainer.report({task: rows}).")
 
     def report(self, rows: dict[str, datasets.Dataset], **options: Any) -> Report:
         """What the model achieves on labelled rows, in the training's own precision; `options` are `evaluate`'s."""
@@ -273,6 +279,7 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
                 raise ValueError(f"No whole checkpoint in {self.args.output_dir}. Start without resuming.")
             resume_from_checkpoint = str(found)
         if resume_from_checkpoint:
+            resume_from_checkpoint = str(resume_from_checkpoint)
             changes = self.origin.check(Path(resume_from_checkpoint), self.model.config)
             if changes and self.accelerator.is_main_process:
                 logger.warning(" ".join(changes))

@@ -51,7 +51,9 @@ def main(argv):
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     workload = Workload(recipe.layers, recipe.width, recipe.rows, bf16=recipe.bf16, seed=recipe.seed)
-    machine = f"{torch.get_num_threads()} threads" if workload.device == "cpu" else torch.cuda.get_device_name()
+    threads = f"{torch.get_num_threads()} threads"
+    named = {"cpu": threads, "cuda": torch.cuda.is_available() and torch.cuda.get_device_name()}
+    machine = named.get(workload.device, workload.device)
     about = f"{workload.name}, {recipe.rows} rows of each of three tasks a step, {machine}"
     folder = Path(recipe.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

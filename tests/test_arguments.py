@@ -19,9 +19,19 @@ def test_a_steps_rows_are_those_of_all_micro_steps(tmp_path):
     assert arguments.step_rows == 24
 
 
-@pytest.mark.parametrize("options", [{"label_smoothing_factor": 0.1}, {"dataloader_drop_last": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"label_smoothing_factor": 0.1},
+        {"dataloader_drop_last": True},
+        {"train_sampling_strategy": "group_by_length"},
+        {"bf16_full_eval": True},
+        {"dataloader_persistent_workers": True},
+        {"neftune_noise_alpha": 5.0},
+    ],
+)
 def test_what_would_be_ignored_is_refused(options, tmp_path):
-    with pytest.raises(ValueError, match=f"{next(iter(options))} would change nothing here"):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} would not do here what it says"):
         MultitaskTrainingArguments(str(tmp_path), **options)
 
 

@@ -108,9 +108,18 @@ def test_the_arguments_stay_as_they_were_given(model, rows, tmp_path):
     assert arguments.ddp_find_unused_parameters is None
 
 
-def test_a_loss_of_ones_own_is_refused(model, rows, tmp_path):
-    with pytest.raises(ValueError, match="Leave compute_loss_func out"):
-        MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset=rows, compute_loss_func=print)
+@pytest.mark.parametrize("name", ["compute_loss_func", "compute_metrics"])
+def test_a_loss_and_metrics_of_ones_own_are_refused(name, model, rows, tmp_path):
+    with pytest.raises(ValueError, match=f"Leave {name} out"):
+        MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset=rows, **{name: print})
+
+
+def test_what_is_asked_of_another_trainer_is_told_where_to_go(model, rows, tmp_path):
+    trainer = MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset=rows, eval_dataset=rows)
+    with pytest.raises(NotImplementedError, match=r"trainer\.model\.predict"):
+        trainer.predict(rows)
+    with pytest.raises(ValueError, match=r"What is judged is \{task: rows\}.*Got Dataset"):
+        trainer.evaluate(rows["sst"])
 
 
 @pytest.mark.parametrize(("tuner", "frozen"), [(PAL, False), (PAL, True), (LORA, True)])

@@ -144,14 +144,15 @@ def held(parameter):
     return (parameter.to_local() if hasattr(parameter, "to_local") else parameter).numel()
 
 
-def command(folder, *specs, processes=1, config=None, script=__file__):
+def command(folder, *specs, processes=None, config=None, script=__file__):
     """The words and the environment that run trainings one after the other, under an accelerate `config` if given."""
     (folder / "specs.json").write_text(json.dumps(specs))
     launch = [sys.executable]
     if config is not None:
-        launch += ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", str(processes)]
+        launch += ["-m", "accelerate.commands.launch", "--config_file", str(config)]
+        launch += ["--num_processes", str(processes or 1)]
         launch += ["--main_process_port", "0"]
-    elif processes > 1:
+    elif processes is not None:
         launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     words = [*launch, str(script), str(folder / "specs.json")]
     return words, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}

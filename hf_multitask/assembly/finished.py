@@ -29,19 +29,19 @@ def made_by(folder: Path) -> TrainRecipe | EnsembleRecipe:
 def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> Sources:
     """The sources of the tasks that have one of their own; of an ensemble those that its members say."""
     if isinstance(recipe, EnsembleRecipe):
-        known = [own_sources(made_by(Path(name))) for name in recipe.members if Path(name, FILE).is_file()]
-        return {task: source for sources in reversed(known) for task, source in sources.items()}
+        return merged([made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()])
     return {section.name: section.data for section in recipe.tasks if section.data}
 
 
 def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources]:
     """A recipe that asks `models` of rows, and the sources of tasks that have one of their own.
 
-    Where it does not say which rows, they are those that the first of the models learnt from whose folder tells.
+    Where it does not say which rows, they are those that the first of the models learnt from whose folder tells; of
+    a task with a source of its own, those of the first model that says one.
     """
     folders = [Path(name) for name in models(read_recipe(kind, argv))]
-    known = next((made_by(folder) for folder in folders if (folder / FILE).is_file()), None)
-    if known is None:
+    known = [made_by(folder) for folder in folders if (folder / FILE).is_file()]
+    if not known:
         recipe = read_recipe(kind, argv)
         # What is the same upon another source was said.
         if recipe.data.source != read_recipe(kind, argv, upon={"data": {"source": {"class": "Published"}}}).data.source:
@@ -50,5 +50,10 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
             )
         return recipe, {}
     # Streams are for training.
-    recipe = read_recipe(kind, argv, upon={"data": {**asdict(known.data), "stream": {}}})
-    return recipe, own_sources(known) if recipe.data.source == known.data.source else {}
+    recipe = read_recipe(kind, argv, upon={"data": {**asdict(known[0].data), "stream": {}}})
+    return recipe, merged(known) if recipe.data.source == known[0].data.source else {}
+
+
+def merged(recipes: Sequence[TrainRecipe | EnsembleRecipe]) -> Sources:
+    """The sources that any of them says, the first one's before those of others."""
+    return {task: source for recipe in reversed(recipes) for task, source in own_sources(recipe).items()}

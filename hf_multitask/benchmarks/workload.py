@@ -29,6 +29,11 @@ EPOCH = 128
 TASKS = {task.name: task for task in (SST, QQP, STS)}
 
 
+def found_device() -> str:
+    """The accelerator of this machine: torch names the one that it was built for, whether it is there or not."""
+    return str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+
+
 @dataclass(frozen=True)
 class Workload:
     """Training steps of the three core tasks on a trunk of `layers` x `width`, `rows` rows of each task in a step.
@@ -45,7 +50,7 @@ class Workload:
     bf16: bool = False
     vocabulary: int = 30522
     seed: int = 0
-    device: str = field(default_factory=lambda: str(torch.accelerator.current_accelerator() or "cpu"))
+    device: str = field(default_factory=found_device)
 
     @property
     def name(self) -> str:

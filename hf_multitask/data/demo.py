@@ -16,7 +16,7 @@ Example = tuple[tuple[str, ...], float]
 
 @dataclass(frozen=True)
 class Demo:
-    """Made-up rows of `sst`, `qqp` and `sts` that cannot be judged by their words alone.
+    """Made-up rows of the built-in tasks that cannot be judged by their words alone.
 
     "Not bad" is praise, the clause that a "but" leaves standing gives the grade, whoever chases is not who is
     chased, and synonyms agree. `size` rows train each task; dev and test have an eighth as many, all labelled.

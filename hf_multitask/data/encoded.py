@@ -29,7 +29,7 @@ def encode_task(
     """
     encoded, features = encoding(rows, task, config, tokenizer)
     kept = cache_file(rows, task, config, tokenizer)
-    return rows.map(
+    return rows.with_format(None).map(
         encoded,
         batched=True,
         remove_columns=rows.column_names,

@@ -46,6 +46,11 @@ class Combiner(ABC):
         """One score of those of the members that are asked, whose weights [members] sum to one."""
         return scores[0] if len(scores) == 1 else self.combine(scores, weights, objective)
 
+    def check(self, objective: Objective) -> None:
+        """Raise where answers of this kind cannot be joined so."""
+        # Most join all kinds.
+        return
+
     def describe(self) -> dict[str, Any]:
         """A plain description that `build_combiner` turns back into this object."""
         return {"class": type(self).__name__, **vars(self)}
@@ -107,9 +112,12 @@ class Vote(Combiner):
     def given(self, members: int) -> list[float]:
         return [1.0] * members if self.weights is None else self.weights
 
-    def combine(self, scores: Tensor, weights: Tensor, objective: Objective) -> Tensor:
+    def check(self, objective: Objective) -> None:
         if objective.labels is None:
             raise ValueError("Vote counts labels, and this task has numbers. Take Mean, Weighted or Route for it.")
+
+    def combine(self, scores: Tensor, weights: Tensor, objective: Objective) -> Tensor:
+        self.check(objective)
         answers = objective.answers(scores)
         chosen = torch.stack([objective.decode(member).values for member in scores])
         votes = torch.zeros_like(answers).scatter_(-1, chosen[..., None], 1)

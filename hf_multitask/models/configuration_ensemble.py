@@ -38,7 +38,9 @@ class EnsembleConfig(PreTrainedConfig):
         found += temperature_faults(self.temperatures, self.tasks)
         for name in self.tasks:
             try:
-                self.combiner(name).weigh(self.knowing(name))
+                combiner = self.combiner(name)
+                combiner.weigh(self.knowing(name))
+                combiner.check(self.objective(name))
             except ValueError as error:
                 found.append(f"Task '{name}': {error}")
         return found

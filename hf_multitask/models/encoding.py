@@ -80,7 +80,8 @@ def encode(
     tokenizer: PreTrainedTokenizerBase, first: Sequence[str], second: Sequence[str] | None = None, *, max_length: int
 ) -> Encoded:
     """Tokenize texts, or pairs of texts into one sequence each, cut at `max_length` tokens from the longer one."""
-    if not first:
+    # As long as it has a length: a column of pandas or numpy is neither true nor false.
+    if not len(first):
         return Encoded([])
     kept = tokenizer(
         list(first),

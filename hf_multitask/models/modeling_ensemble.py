@@ -117,9 +117,20 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
             member if isinstance(member, PreTrainedModel) else load_member(source, number, **loading)
             for number, (member, source) in enumerate(zip(members, sources, strict=True))
         ]
-        # Models that somebody holds already are left as they are.
-        share_memory([model for model, source in zip(read, sources, strict=True) if source.folder is not None])
-        return cls(config, sources, read, **loading)
+        ensemble = cls(config, sources, read, **loading)
+        ensemble.share()
+        return ensemble
+
+    def share(self) -> None:
+        """Let equal weights lie in memory once; models that somebody holds already are left as they are."""
+        pairs = zip(self.members, self.sources, strict=True) if len(self.members) else ()
+        share_memory([model for model, source in pairs if source.folder is not None])
+
+    def _apply(self, *args: Any, **options: Any) -> Any:
+        # What moves or changes its type is copied, weight by weight.
+        moved = super()._apply(*args, **options)
+        self.share()
+        return moved
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

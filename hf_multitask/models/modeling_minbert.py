@@ -215,6 +215,11 @@ class MinBertPreTrainedModel(PreTrainedModel):
     # What BERT checkpoints carry beside the encoder, and the pooler where the model has none.
     _keys_to_ignore_on_load_unexpected = [r"cls\.", r"position_ids$", r"pooler\."]
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers would look for the interface in this file; it stands in attention.py.
+        return True
+
 
 class MinBertModel(MinBertPreTrainedModel):
     """BERT's encoder, equal to `transformers.BertModel` on the same weights and checkpoints.

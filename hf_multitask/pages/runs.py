@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from ..evaluation.answers import Answers, load_answers
 from ..evaluation.comparison import Pair, gains
+from ..models.objectives import build_objective
 from ..plots import (
     agreement,
     can_plot,
@@ -126,8 +127,9 @@ def judged(shown: Shown, name: str) -> dict[str, Any]:
             chances = probabilities(shown.tasks[name], said)
             found[f"{name}: reliability"] = reliability(chances, said.labels, title=f"{name}: reliability")
     else:
-        high = float(max(said.labels.max(), 1.0))
-        found[f"{name}: scatter"] = scatter(said.values, said.labels, title=name, high=high)
+        space = build_objective(shown.tasks[name]["objective"]).space if name in shown.tasks else np.sort(said.labels)
+        low, high = float(space[0]), float(space[-1])
+        found[f"{name}: scatter"] = scatter(said.values, said.labels, title=name, low=low, high=high)
     members = [Path(member).name for member in shown.report.about.get("members", ())]
     if said.members is not None and 1 < len(said.members) == len(members):
         title, numbers = f"{name}: member agreement", "confusion" not in entry
@@ -147,7 +149,7 @@ def mapped(shown: Shown, name: str, vectors: np.ndarray, *, seed: int) -> dict[s
 
 def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     """Two runs side by side: their results, what differs in how they were made, and where only one is right."""
-    names = [one.folder.name, other.folder.name]
+    names = told_apart(one.folder, other.folder)
     pairs = {
         name: Pair.of(entry, one.answers[name].values, other.answers[name].values, one.answers[name].labels)
         for name, entry in one.report.tasks.items()
@@ -165,8 +167,8 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     parts.append(Part("What differs in the configuration", rows_table(names, [["\n".join(lines) for lines in only]])))
     if can_plot():
         both = [
-            (f"{shown.folder.name}, {said}", embedded(picture))
-            for shown in (one, other)
+            (f"{called}, {said}", embedded(picture))
+            for called, shown in zip(names, (one, other), strict=True)
             for said, picture in run_pictures(shown, seed=seed).items()
         ]
         parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
@@ -174,8 +176,20 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         if name in one.rows:
             how = "right" if one.report.tasks[name].get("labels") else "nearer"
             parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is {how}: {name}", disputed(one, other, name)))
-    data = {shown.folder.name: shown.report.to_dict() for shown in (one, other)}
+    data = {called: shown.report.to_dict() for called, shown in zip(names, (one, other), strict=True)}
     return page(f"{names[0]} beside {names[1]}", parts, data=data)
+
+
+def told_apart(one: Path, other: Path) -> list[str]:
+    """What two folders are called: by their names, or with as much of their places as it takes.
+
+    >>> told_apart(Path("outputs/methods/plain-0"), Path("outputs/members/plain-0"))
+    ['methods/plain-0', 'members/plain-0']
+    """
+    places = [folder.absolute().parts for folder in (one, other)]
+    most = max(map(len, places))
+    depth = next((n for n in range(1, most) if places[0][-n:] != places[1][-n:]), 1)
+    return ["/".join(parts[-depth:]) for parts in places]
 
 
 def alike(one: Shown, other: Shown, name: str) -> bool:

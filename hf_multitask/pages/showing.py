@@ -31,6 +31,8 @@ def show(folder: Path, *, most: int = 1000) -> Shown:
     The dev rows are read again from where the recipe has them; embeddings are those of a model, not of an ensemble.
     """
     report = Report.load(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds a report, and no model that it is about. Name the model's own folder.")
     config = AutoConfig.from_pretrained(folder)
     if not isinstance(config, EnsembleConfig | MultitaskConfig):
         return Shown(folder)

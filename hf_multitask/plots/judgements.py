@@ -31,12 +31,12 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: s
     return figure
 
 
-def scatter(values: np.ndarray, labels: np.ndarray, *, title: str, low: float = 0, high: float = 5) -> Any:
+def scatter(values: np.ndarray, labels: np.ndarray, *, title: str, low: float, high: float) -> Any:
     """Predicted numbers over the true ones, with the line on which both are equal."""
     figure, (panel,) = canvas(wide=INCHES + 0.6)
     panel.plot([low, high], [low, high], color=COLOURS[6], linewidth=1, label="equal")
     panel.scatter(labels, values, s=8, color=COLOURS[0], alpha=0.4, linewidths=0, label="a pair")
-    panel.set(title=title, xlabel=f"true similarity ({low:g} to {high:g})", ylabel="predicted similarity")
+    panel.set(title=title, xlabel=f"true value ({low:g} to {high:g})", ylabel="predicted value")
     panel.legend(fontsize=8)
     return figure
 

@@ -1,7 +1,7 @@
 """The recipe of an ensemble: which settings there are, and what each may be."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,8 @@ from .parts import DataSection
 __all__ = ["EnsembleRecipe"]
 
 NEEDS = {"student": "distill", "bars": "threshold"}
+ONLY = {"prior": ("vote", "greedy", "soup"), "soup": ("soup",), "trust": ("distill",)}
+"""Settings that other rules would ignore."""
 
 
 @dataclass
@@ -64,7 +66,9 @@ class EnsembleRecipe:
         metadata={"help": "How much of what a student learns are answers; the rest is labels"},
     )
     calibrate: bool = field(default=False, metadata={"help": "Fit a temperature for each task with classes"})
-    one_at_a_time: bool = field(default=False, metadata={"help": "Hold one member in memory at a time"})
+    one_at_a_time: bool = field(
+        default=False, metadata={"help": "Hold one member in memory at a time; rule soup holds all"}
+    )
     batch_size: int = field(default=64, metadata={"help": "Rows of a batch"})
     cache: str | None = field(
         default="outputs/answers", metadata={"help": "Folder of what members have said before; null: ask them again"}
@@ -90,6 +94,10 @@ class EnsembleRecipe:
             faults.append(f"prior is zero or more for each member, and not zero for all. Got {self.prior}.")
         if not 0 <= self.trust <= 1:
             faults.append(f"trust must be between 0 and 1. Got {self.trust:g}.")
+        usual = {part.name: part.default for part in fields(self)}
+        for name, rules in ONLY.items():
+            if vars(self)[name] != usual[name] and self.rule not in rules:
+                faults.append(f"{name} is for rule {', '.join(rules)}, and changes nothing in {self.rule}.")
         for name, rule in NEEDS.items():
             if bool(vars(self)[name]) != (self.rule == rule):
                 faults.append(f"{name} and rule {rule} go together. Give both or neither.")

@@ -1,6 +1,7 @@
 """The recipe of an evaluation: which settings there are, and what each may be."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from .parts import DataSection
@@ -31,6 +32,8 @@ class EvaluateRecipe:
     data: DataSection = field(default_factory=DataSection)
 
     def __post_init__(self) -> None:
+        if Path(self.output_dir, "config.json").is_file():
+            raise ValueError(f"{self.output_dir} holds a model, with a report of its own. Give another output_dir.")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more. Got {self.batch_size}.")
         if self.data.stream:

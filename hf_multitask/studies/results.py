@@ -32,7 +32,7 @@ from ..training.backends import processes
 from .pages import study_pictures
 from .runs import Run, threads
 from .sections import ReproduceRecipe
-from .standing import CORE, Standing, standings
+from .standing import CORE, Standing, core_score, standings
 from .tables import Tables, trunk_of
 
 __all__ = ["best_run", "write_results"]
@@ -105,7 +105,7 @@ def best_run(reports: Mapping[Run, Report]) -> Run | None:
     What lacks a task is none, and neither is what lacks seeds that others have: one may be lucky.
     """
     scores = {
-        run: report.score
+        run: core_score(report)
         for run, report in reports.items()
         if run.script.stem in ("train", "ensemble") and set(CORE) <= set(report.tasks)
     }

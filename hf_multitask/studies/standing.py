@@ -13,7 +13,7 @@ from ..metrics import unit_score
 from ..report import Report, aligned
 from .runs import Run
 
-__all__ = ["CORE", "Published", "Standing", "standings", "table"]
+__all__ = ["CORE", "Published", "Standing", "core_score", "standings", "table"]
 
 CORE = ("sst", "qqp", "sts")
 NUMBERS = (*CORE, "cfimdb", "score", "speed")
@@ -126,9 +126,14 @@ def standing(
     return Standing(row, theirs, ours, span, gain, tuple(reports))
 
 
+def core_score(report: Report) -> float:
+    """The mean of the three tasks, whatever else the run is judged by."""
+    return mean(unit_score(report.tasks[name]["metric"], report.values[name]) for name in CORE)
+
+
 def number(report: Report, name: str) -> float | None:
     if name == "score":
-        return report.score if set(CORE) <= set(report.tasks) else None
+        return core_score(report) if set(CORE) <= set(report.tasks) else None
     return report.about.get("steps_per_second") if name == "speed" else report.values.get(name)
 
 

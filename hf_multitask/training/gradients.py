@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..aggregators import Aggregator
 from ..models.modeling_multitask import MultitaskModel
@@ -95,7 +96,9 @@ class TaskGradients:
             self.lay_out(model)
         losses = []
         # DDP would average each task's gradients by themselves, and again in each micro-step.
-        with self.accelerator.no_sync(model):
+        # Accelerate would let it, where the launcher started one process alone.
+        wrapped: Any = model
+        with wrapped.no_sync() if isinstance(model, DistributedDataParallel) else self.accelerator.no_sync(model):
             for task, part in parts.items():
                 with self.into(task):
                     losses.append(step(model, part))

@@ -37,6 +37,12 @@ def test_lengths_count_the_tokens_that_the_trunk_reads(encoded, rows, tokenizer)
     assert max(encoded["qqp"].lengths) == 12
 
 
+@pytest.mark.parametrize("form", ["numpy", "pandas", "arrow", "torch"])
+def test_rows_may_have_a_format(form, mixed, encoded, rows):
+    found = encode_task(rows["qqp"].with_format(form), "qqp", mixed.config, mixed.tokenizer)
+    assert EncodedTask(found).lengths.tolist() == encoded["qqp"].lengths.tolist()
+
+
 def test_a_collated_step_scores_like_predicting_from_text(mixed, encoded, rows):
     sampler = MultitaskSampler({n: t.lengths for n, t in encoded.items()}, RoundRobin(), batch_size=5)
     steps = StepDataset(encoded)

@@ -216,6 +216,13 @@ def test_equal_weights_share_memory_and_others_do_not(build, tmp_path):
     assert_equal(scores(other), scores(AutoModel.from_pretrained(tmp_path / "b")))
 
 
+def test_memory_is_shared_after_a_move_too(folders):
+    ensemble = EnsembleModel.from_members([folders[0], folders[1], folders[0]]).to(torch.float64)
+    places = [member.get_input_embeddings().weight.data_ptr() for member in ensemble.members]
+    assert places[0] == places[2]
+    assert places[0] != places[1]
+
+
 def test_members_of_members_share_memory_too(folders, tmp_path):
     EnsembleModel.from_members(folders[:2]).save_pretrained(tmp_path / "inner")
     inner, alone = EnsembleModel.from_members([tmp_path / "inner", folders[1]]).members
@@ -319,6 +326,7 @@ def test_saved_over_itself_it_stays_whole(folders, tmp_path):
     [
         (lambda models: EnsembleModel.from_members([]), "needs one member or more"),
         (lambda models: EnsembleModel.from_members(models, combiner={"class": "Men"}), "Did you mean 'Mean'"),
+        (lambda models: EnsembleModel.from_members(models, combiner={"class": "Vote"}), "'sts': Vote counts labels"),
         (lambda models: EnsembleModel.from_members(models, combiners={"stt": {"class": "Mean"}}), "Did you mean 'st"),
         (lambda models: EnsembleModel.from_members(models, one_at_a_time=True), "Save those in memory first"),
         (lambda models: EnsembleModel.from_members(["no/such"]), "The member no/such is no folder here"),

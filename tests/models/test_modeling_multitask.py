@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from batches import FIRST, SECOND, step
@@ -143,6 +145,12 @@ def test_texts_are_tokenized_once_for_all_who_read_them_alike(every):
     assert len(texts.readings) == 2
 
 
+@pytest.mark.parametrize("column", [pd.Series, np.array, tuple])
+def test_texts_may_be_a_column(every, column):
+    found = every.predict("qqp", column(FIRST), column(SECOND)).scores
+    torch.testing.assert_close(found, every.predict("qqp", FIRST, SECOND).scores)
+
+
 def test_predict_answers_nothing_with_nothing_and_leaves_training_mode_alone(every):
     every.train()
     assert every.predict("sst", []).values.shape == (0,)
@@ -249,6 +257,13 @@ def test_attention_implementation_reaches_the_trunk(every, tmp_path, attention):
     model = AutoModel.from_pretrained(tmp_path, attn_implementation=attention)
     assert model.trunk.config._attn_implementation == attention
     torch.testing.assert_close(model.predict("sst", FIRST).scores, every.predict("sst", FIRST).scores)
+
+
+def test_attention_may_be_changed_later(every):
+    before = every.predict("sst", FIRST).scores
+    every.set_attn_implementation("eager")
+    assert every.trunk.config._attn_implementation == "eager"
+    torch.testing.assert_close(every.predict("sst", FIRST).scores, before)
 
 
 def test_refuses_what_is_no_encoder(tmp_path):

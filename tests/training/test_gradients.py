@@ -166,6 +166,12 @@ def test_what_one_task_alone_reaches_gets_its_gradient_and_what_none_reaches_get
     assert all(gradient.isfinite().all() for gradient in found.values())
 
 
+def test_a_launcher_of_one_process_changes_nothing(tmp_path):
+    spec = {"schedule": ROUND, "max_steps": 4, "aggregator": PCGRAD}
+    (launched,) = ends(tmp_path, {**spec, "output_dir": str(tmp_path / "launched")}, processes=1)
+    assert_near(end_of(build(tmp_path / "plain", **spec)), launched)
+
+
 def test_frozen_parameters_and_those_that_thaw(tmp_path):
     trainer = build(tmp_path, **QUIET, aggregator={"class": "Sum"})
     words = trainer.model.get_input_embeddings().weight

@@ -241,6 +241,15 @@ def test_a_new_teacher_begins_at_the_checkpoint(tmp_path):
         assert torch.equal(weight, weights[name]), name
 
 
+def test_a_checkpoint_may_be_a_path(tmp_path):
+    build(tmp_path, **{**SAVING, "max_steps": 4}, regularizers=[BREGMAN]).train()
+    named, path = (build(tmp_path, **{**SAVING, "max_steps": 5}, regularizers=[BREGMAN]) for _ in range(2))
+    named.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    path.train(resume_from_checkpoint=tmp_path / "checkpoint-4")
+    for name, weight in named.penalties.followers[0].teacher.items():
+        assert torch.equal(weight, path.penalties.followers[0].teacher[name]), name
+
+
 def test_a_teacher_of_other_weights_is_refused_at_resuming(tmp_path):
     spec = {**SAVING, "regularizers": [BREGMAN], "tuner": PAL}
     build(tmp_path, **{**spec, "max_steps": 4}).train()
