@@ -27,6 +27,8 @@ HEARTBEAT = 60
 """Seconds between the signs of life of a worker; after two without, its trial counts as failed."""
 
 SHOWN = 6
+WIDE = 4.5
+"""Inches of a picture's panel."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,8 @@ def draw(study: "optuna.Study", folder: Path) -> list[Path]:
             axes = vars(optuna.visualization.matplotlib)[plot](study)
         # One picture, or an array of them that share a figure.
         figure = np.ravel(axes)[0].figure
+        # Names of settings are long, and stand side by side.
+        figure.set_figwidth(max(figure.get_figwidth(), WIDE * len(np.ravel(axes))))
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight")
         paths.append(folder / f"{name}.png")
     return paths
