@@ -117,24 +117,6 @@ tasks:
     assert "out holds a model, with a report of its own. Give another output_dir." in err
 
 
-def test_each_member_may_have_a_task_with_rows_of_its_own(tmp_path):
-    for name in ("mood", "tone"):
-        (tmp_path / f"{name}.csv").write_text(
-            "text,label\n" + "".join(f"I am {w} {i},{w}\n" for i in range(8) for w in ("sad", "glad"))
-        )
-        rows = {"class": "Files", "train": str(tmp_path / f"{name}.csv"), "dev": str(tmp_path / f"{name}.csv")}
-        task = {"name": name, "objective": {"class": "Classification", "labels": ["sad", "glad"]}}
-        task["data"] = {**rows, "columns": {"first": "text"}}
-        (tmp_path / f"{name}.yaml").write_text(TINY + f"tasks: [{json.dumps(task)}]\n")
-        code, _, err = call(TRAIN, "--config", tmp_path / f"{name}.yaml", "--output_dir", tmp_path / name)
-        assert code == 0, err
-    members = f"{tmp_path / 'mood'},{tmp_path / 'tone'}"
-    words = ["--members", members, "--rule", "route", "--cache", "null", "--output_dir", tmp_path / "both"]
-    code, _, err = call(ENSEMBLE, *words)
-    assert code == 0, err
-    assert set(Report.load(tmp_path / "both").tasks) == {"mood", "tone"}
-
-
 def test_another_trunk_and_a_frozen_one(tiny, tmp_path):
     assert call(TRAIN, *tiny)[0] == 0
     words = [*tiny[:2], "--output_dir", tmp_path / "second", "--model.trunk", tmp_path / "out", "--model.freeze_trunk"]
