@@ -84,6 +84,9 @@ class Hub:
             raise Refused(404, "Invalid rev id", "RevisionNotFound")
         return found
 
+    def files(self, name="me/model"):
+        return self.repo(name).at("main")[1]
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
