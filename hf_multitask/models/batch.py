@@ -14,8 +14,8 @@ __all__ = ["Batch"]
 class Batch:
     """Sequences end to end, and for each task the sequences that are its rows: indices [n], or [n, 2] for pairs.
 
-    >>> packing = Packing.from_lengths(torch.tensor([1, 2]), tokens=3, length=2)
-    >>> batch = Batch(torch.tensor([7, 8, 9]), packing, {"sts": torch.tensor([1]), "sst": torch.tensor([0])})
+    >>> rows = {"sts": torch.tensor([1]), "sst": torch.tensor([0])}
+    >>> batch = Batch.of(torch.tensor([7, 8, 9]), torch.tensor([1, 2]), 2, rows)
     >>> batch.readers(), batch.only(batch.rows["sts"]).input_ids
     (['sst', 'sts'], tensor([8, 9]))
     """
@@ -24,6 +24,19 @@ class Batch:
     packing: Packing
     rows: dict[str, Tensor]
     token_type_ids: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        input_ids: Tensor,
+        lengths: Tensor,
+        longest: int,
+        rows: dict[str, Tensor],
+        token_type_ids: Tensor | None = None,
+    ) -> "Batch":
+        """From what a collator gives."""
+        packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=longest)
+        return cls(input_ids, packing, rows, token_type_ids)
 
     def readers(self) -> list[str | None]:
         """The task that reads each sequence."""
@@ -52,10 +65,8 @@ class Batch:
         """Some sequences alone, in the order in which they stand here, and as yet no task's."""
         kept = self.tokens_of(sequences)
         lengths = self.packing.lengths[sequences.sort().values]
-        input_ids = self.input_ids[kept]
-        packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=int(lengths.max()))
-        segments = self.token_type_ids
-        return Batch(input_ids, packing, {}, None if segments is None else segments[kept])
+        segments = None if self.token_type_ids is None else self.token_type_ids[kept]
+        return Batch.of(self.input_ids[kept], lengths, int(lengths.max()), {}, segments)
 
     def part(self, kept: dict[str, Tensor]) -> "Batch":
         """Some rows of each task alone, by their numbers."""

@@ -17,7 +17,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .attention import attend
 from .configuration_minbert import MinBertConfig
 from .dropout import Dropout
-from .packing import Packing
+from .packing import Packing, count_from
 
 __all__ = ["MinBertModel"]
 
@@ -315,7 +315,6 @@ class MinBertModel(MinBertPreTrainedModel):
 
 def positions(words: Tensor, packing: Packing | None) -> Tensor:
     """0, 1, ... within each sequence: [1, length], or [tokens] under `packing`."""
-    places = torch.arange(words.shape[-2], device=words.device)
     if packing is None:
-        return places[None]
-    return places - torch.repeat_interleave(packing.starts, packing.lengths, output_size=words.shape[0])
+        return torch.arange(words.shape[-2], device=words.device)[None]
+    return count_from(torch.zeros_like(packing.lengths), packing.lengths, tokens=words.shape[0])

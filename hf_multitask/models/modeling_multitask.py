@@ -23,7 +23,6 @@ from .exports import to_cross_encoder, to_sentence_transformer
 from .heads import Cosine, build_head
 from .members import HUB, check_weights, fetch
 from .objectives import Prediction
-from .packing import Packing
 from .pushing import PUSHING, Pushed
 from .replay import Replay
 from .trunks import build_trunk, load_encoder, run_trunk
@@ -274,11 +273,11 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         What `regularize` needs to run again runs here too: several calls would confuse what wraps a model that several
         processes train.
         """
-        packing = Packing.from_lengths(lengths, tokens=input_ids.shape[0], length=longest)
         for name in rows:
             self.config.known(name)
         # In the configuration's order, so that every process builds the same graph.
-        batch = Batch(input_ids, packing, {n: rows[n] for n in self.config.tasks if n in rows}, token_type_ids)
+        ordered = {name: rows[name] for name in self.config.tasks if name in rows}
+        batch = Batch.of(input_ids, lengths, longest, ordered, token_type_ids)
         replay = None if regularize is None else Replay(self, batch)
         scores = self.read(batch) if replay is None else replay.first()
         if labels is None:
@@ -378,9 +377,7 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         vectors = torch.empty(len(texts), self.config.trunk.hidden_size)
         with without_dropout(self):
             for chosen, flat in reading.batches(batch_size, self.device):
-                ids = flat["input_ids"]
-                packing = Packing.from_lengths(flat["lengths"], tokens=len(ids), length=flat["longest"])
-                batch = Batch(ids, packing, {task: flat["rows"]}, flat.get("token_type_ids"))
+                batch = Batch.of(**flat | {"rows": {task: flat["rows"]}})
                 vectors[chosen] = self.pool(batch).float().cpu()
         return vectors
 

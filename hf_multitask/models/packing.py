@@ -37,11 +37,8 @@ class Packing:
         rows = lengths.shape[0]
         if tokens == rows * length:
             return cls(rows, length, lengths)
-        shift = torch.arange(rows, device=lengths.device) * length - (lengths.cumsum(0) - lengths)
-        index = torch.arange(tokens, device=lengths.device) + torch.repeat_interleave(
-            shift, lengths, output_size=tokens
-        )
-        return cls(rows, length, lengths, index)
+        firsts = torch.arange(rows, device=lengths.device) * length
+        return cls(rows, length, lengths, count_from(firsts, lengths, tokens=tokens))
 
     @classmethod
     def from_mask(cls, mask: Tensor) -> "Packing":
@@ -101,6 +98,16 @@ class Packing:
         """[rows, length, ...] -> [tokens, ...]."""
         flat = padded.reshape(self.rows * self.length, *padded.shape[2:])
         return flat if self.index is None else gather(flat, self.index)
+
+
+def count_from(firsts: Tensor, lengths: Tensor, *, tokens: int) -> Tensor:
+    """For each sequence, one after the other, as many numbers as it is long, from its first on [tokens].
+
+    >>> count_from(torch.tensor([0, 7]), torch.tensor([2, 3]), tokens=5)
+    tensor([0, 1, 7, 8, 9])
+    """
+    shift = firsts - (lengths.cumsum(0) - lengths)
+    return torch.arange(tokens, device=lengths.device) + torch.repeat_interleave(shift, lengths, output_size=tokens)
 
 
 def cuts(lengths: np.ndarray, start: int = 0) -> list[int]:

@@ -23,9 +23,8 @@ class Replay:
     >>> from hf_multitask import SST, MinBertConfig, MultitaskConfig, MultitaskModel
     >>> small = MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1)
     >>> model = MultitaskModel(MultitaskConfig(trunk=small, tasks={"sst": SST.describe()})).train()
-    >>> from hf_multitask.models.packing import Packing
-    >>> packing = Packing.from_lengths(torch.tensor([3]), tokens=3, length=3)
-    >>> replay = Replay(model, Batch(torch.tensor([101, 2307, 102]), packing, {"sst": torch.tensor([0])}))
+    >>> batch = Batch.of(torch.tensor([101, 2307, 102]), torch.tensor([3]), 3, {"sst": torch.tensor([0])})
+    >>> replay = Replay(model, batch)
     >>> torch.equal(model.read(replay.batch)["sst"], replay()["sst"])
     True
     """

@@ -51,11 +51,10 @@ class Bregman(Follower):
     `save_teacher` leaves the last teacher as a model of its own in the folder `teacher` of the run.
 
     >>> from hf_multitask import SST, MinBertConfig, MultitaskConfig
-    >>> from hf_multitask.models.packing import Packing
     >>> small = MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1)
     >>> model = MultitaskModel(MultitaskConfig(trunk=small, tasks={"sst": SST.describe()}))
-    >>> packing = Packing.from_lengths(torch.tensor([3]), tokens=3, length=3)
-    >>> replay = Replay(model, Batch(torch.tensor([101, 2307, 102]), packing, {"sst": torch.tensor([0])}))
+    >>> batch = Batch.of(torch.tensor([101, 2307, 102]), torch.tensor([3]), 3, {"sst": torch.tensor([0])})
+    >>> replay = Replay(model, batch)
     >>> bregman = Bregman(beta=0.9)
     >>> bregman.begin(model)
     >>> bregman(replay, model.eval().read(replay.batch), seed=0, step=0)[0]["sst"].item()

@@ -48,11 +48,10 @@ class Smart(Regularizer):
       "fresh": drawn anew in each pass, as mt-dnn has it; the divergence is then mostly the dropout's.
 
     >>> from hf_multitask import SST, MinBertConfig, MultitaskConfig, MultitaskModel
-    >>> from hf_multitask.models.packing import Packing
     >>> small = MinBertConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=1)
     >>> model = MultitaskModel(MultitaskConfig(trunk=small, tasks={"sst": SST.describe()}))
-    >>> packing = Packing.from_lengths(torch.tensor([3]), tokens=3, length=3)
-    >>> replay = Replay(model, Batch(torch.tensor([101, 2307, 102]), packing, {"sst": torch.tensor([0])}))
+    >>> batch = Batch.of(torch.tensor([101, 2307, 102]), torch.tensor([3]), 3, {"sst": torch.tensor([0])})
+    >>> replay = Replay(model, batch)
     >>> rows, measures = Smart(epsilon=0.01)(replay, model.read(replay.batch), seed=0, step=0)
     >>> rows["sst"].shape, list(measures)
     (torch.Size([1]), ['ratio', 'cosine'])

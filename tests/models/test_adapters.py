@@ -12,7 +12,6 @@ from transformers import AutoModel, BertConfig, BertModel, ElectraConfig, Modern
 
 from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel, PalConfig
 from hf_multitask.models.batch import Batch
-from hf_multitask.models.packing import Packing
 from hf_multitask.tuners.methods import TUNERS, build_tuner
 
 # PEFT 0.21 asks transformers by an old name.
@@ -110,9 +109,7 @@ def test_an_untrained_pal_changes_nothing(small, tokenizer):
 @pytest.mark.parametrize("spec", [PAL, LORA], ids=["pal", "lora"])
 def test_embeddings_given_or_looked_up_are_the_same(small, tokenizer, spec):
     model = build(small, tokenizer, spec).eval()
-    flat = step(model, TASKS)
-    packing = Packing.from_lengths(flat["lengths"], tokens=len(flat["input_ids"]), length=flat["longest"])
-    batch = Batch(flat["input_ids"], packing, flat["rows"], flat["token_type_ids"])
+    batch = Batch.of(**step(model, TASKS))
     words = model.get_input_embeddings()(batch.input_ids)
     looked_up, given = model.read(batch), model.read(batch, words)
     assert all(torch.equal(looked_up[name], given[name]) for name in TASKS)
@@ -140,9 +137,7 @@ def test_each_adapter_is_loaded_by_plain_peft(small, tokenizer, spec, tmp_path):
     model = build(small, tokenizer, spec).eval()
     model.save_pretrained(tmp_path)
     batch = tokenizer(FIRST, padding=True, return_tensors="pt")
-    packed = step(model, ["sst"])
-    packing = Packing.from_lengths(packed["lengths"], tokens=len(packed["input_ids"]), length=packed["longest"])
-    want = model.pool(Batch(packed["input_ids"], packing, packed["rows"]))
+    want = model.pool(Batch.of(**step(model, ["sst"])))
     bare = MultitaskModel.from_pretrained(tmp_path, adapters=False).trunk
     assert not any("adapter" in key or "lora" in key for key in bare.state_dict())
     stock = BertModel(BertConfig(**{k: v for k, v in small.to_dict().items() if k not in ("model_type", "unpad")}))

@@ -3,14 +3,11 @@ import torch
 from batches import step
 
 from hf_multitask.models.batch import Batch
-from hf_multitask.models.packing import Packing
 from hf_multitask.models.replay import Replay
 
 
 def replay_of(model):
-    flat = step(model, model.config.tasks)
-    packing = Packing.from_lengths(flat["lengths"], tokens=len(flat["input_ids"]), length=flat["longest"])
-    return Replay(model, Batch(flat["input_ids"], packing, flat["rows"], flat["token_type_ids"]))
+    return Replay(model, Batch.of(**step(model, model.config.tasks)))
 
 
 def noisy(model):

@@ -10,7 +10,6 @@ from transformers import ModernBertConfig, RobertaConfig
 
 from hf_multitask import QQP, SST, STS, MultitaskConfig, MultitaskModel
 from hf_multitask.models.batch import Batch
-from hf_multitask.models.packing import Packing
 from hf_multitask.models.replay import Replay
 from hf_multitask.tuners.methods import build_tuner
 
@@ -24,12 +23,6 @@ TUNERS = {
     "pal": {"class": "Pal", "width": 12, "heads": 3, "init_weights": False},
     "lora": {"class": "LoraConfig", "r": 4, "init_lora_weights": False},
 }
-
-
-def batch_of(flat):
-    """What `MultitaskModel.forward` makes of its arguments."""
-    packing = Packing.from_lengths(flat["lengths"], tokens=len(flat["input_ids"]), length=flat["longest"])
-    return Batch(flat["input_ids"], packing, flat["rows"], flat.get("token_type_ids"))
 
 
 def passed(model, batch):
@@ -72,6 +65,6 @@ def one_pass(build):
 
     def made(model=None, names=TASKS, **options):
         model = build(**options) if model is None else model
-        return passed(model, batch_of(step(model, names)))
+        return passed(model, Batch.of(**step(model, names)))
 
     return made

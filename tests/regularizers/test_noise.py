@@ -3,7 +3,6 @@ import torch
 from scipy import stats
 
 from hf_multitask.models.batch import Batch
-from hf_multitask.models.packing import Packing
 from hf_multitask.regularizers.noise import normal, uniform
 
 IDS = [torch.tensor(ids) for ids in ([7, 8, 9], [7], [9, 8, 7], [7, 8, 9, 9], [0, 0])]
@@ -13,7 +12,7 @@ def batch(*numbers):
     chosen = [IDS[number] for number in numbers]
     lengths = torch.tensor([len(ids) for ids in chosen])
     flat = torch.cat(chosen)
-    return Batch(flat, Packing.from_lengths(lengths, tokens=len(flat), length=int(lengths.max())), {})
+    return Batch.of(flat, lengths, int(lengths.max()), {})
 
 
 def apart(numbers, **key):
@@ -25,7 +24,7 @@ def apart(numbers, **key):
 def test_it_is_normal_and_uniform():
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(30000, (40, 25), generator=draw)
-    many = Batch(ids.flatten(), Packing.from_lengths(torch.full((40,), 25), tokens=1000, length=25), {})
+    many = Batch.of(ids.flatten(), torch.full((40,), 25), 25, {})
     for seed in range(5):
         drawn = normal(many, 384, seed=seed, step=seed * 1000)
         assert stats.kstest(drawn.flatten(), "norm").pvalue > 0.001

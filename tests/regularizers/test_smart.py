@@ -6,7 +6,6 @@ import torch
 
 from hf_multitask import MultitaskModel
 from hf_multitask.models.batch import Batch
-from hf_multitask.models.packing import Packing
 from hf_multitask.models.replay import Replay
 from hf_multitask.regularizers import Smart, smart
 from hf_multitask.regularizers.noise import normal
@@ -39,9 +38,8 @@ def alone(batch, name, row):
     flat = [place for part in places for place in part]
     lengths = torch.tensor([len(part) for part in places])
     rows = torch.arange(len(sequences))[None] if len(sequences) == 2 else torch.tensor([0])
-    packing = Packing.from_lengths(lengths, tokens=len(flat), length=int(lengths.max()))
     segments = None if batch.token_type_ids is None else batch.token_type_ids[flat]
-    return Batch(batch.input_ids[flat], packing, {name: rows}, segments)
+    return Batch.of(batch.input_ids[flat], lengths, int(lengths.max()), {name: rows}, segments)
 
 
 def divergence_by_hand(name, one, other):
@@ -114,7 +112,7 @@ def random_batch(draw):
     ids = torch.randint(5, 30, (int(lengths.sum()),), generator=draw)
     rows = {name: torch.arange(4 * i, 4 * i + 4) for i, name in enumerate(KINDS)}
     rows["apart"] = torch.arange(12, 20).view(4, 2)
-    return Batch(ids, Packing.from_lengths(lengths, tokens=len(ids), length=int(lengths.max())), rows)
+    return Batch.of(ids, lengths, int(lengths.max()), rows)
 
 
 def perturbations(monkeypatch):
@@ -195,13 +193,10 @@ def test_a_row_has_the_same_penalty_in_any_batch(trunk, build):
     draw = torch.Generator().manual_seed(0)
     batch = random_batch(draw)
     ids = torch.randint(5, 30, (30,), generator=draw)
-    twice = Batch(
+    twice = Batch.of(
         torch.cat([batch.input_ids, ids, batch.input_ids]),
-        Packing.from_lengths(
-            lengths := torch.cat([batch.packing.lengths, torch.tensor([30]), batch.packing.lengths]),
-            tokens=int(lengths.sum()),
-            length=30,
-        ),
+        torch.cat([batch.packing.lengths, torch.tensor([30]), batch.packing.lengths]),
+        30,
         {name: torch.cat([rows, rows + 21]) for name, rows in batch.rows.items()},
     )
     (rows, measures), (doubled, others) = (

@@ -12,7 +12,7 @@ from transformers.activations import ACT2FN
 
 from ...models.attention import attend
 from ...models.modeling_minbert import Layout
-from ...models.packing import Packing, gather, spread
+from ...models.packing import Packing, count_from, gather, spread
 from .config import PalConfig
 
 __all__ = ["MERGING", "Pal", "PalLayer", "carry"]
@@ -202,7 +202,10 @@ def share(layout: Layout, hidden: Tensor, attention_config: Any) -> Shares:
         tokens, longest = sum(lengths[row] for row in group), max(lengths[row] for row in group)
         own = Packing.from_lengths(packing.lengths[index], tokens=tokens, length=longest)
         parts.append((name, tokens, Layout.build(attention_config, hidden, own)))
-    return Shares(None if order is None else token_order(packing, order, hidden.shape[0]), parts)
+    if order is not None:
+        # Of sequences before, of tokens now.
+        order = count_from(packing.starts[order], packing.lengths[order], tokens=hidden.shape[0])
+    return Shares(order, parts)
 
 
 def take(layout: Layout, rows: Tensor) -> Layout:
@@ -210,11 +213,3 @@ def take(layout: Layout, rows: Tensor) -> Layout:
     if "cu_seq_lens_q" in layout.flash or not isinstance(layout.mask, Tensor | None):
         raise ValueError("adapter_names need padded input under eager, sdpa or flash attention, or a MinBertModel.")
     return Layout(layout.mask if layout.mask is None or layout.mask.shape[0] == 1 else layout.mask[rows])
-
-
-def token_order(packing: Packing, rows: Tensor, tokens: int) -> Tensor:
-    """Where the tokens of the sequences lie, one sequence after the other in the order of `rows`."""
-    lengths = packing.lengths[rows]
-    shift = packing.starts[rows] - (lengths.cumsum(0) - lengths)
-    places = torch.arange(tokens, device=rows.device)
-    return places + torch.repeat_interleave(shift, lengths, output_size=tokens)
