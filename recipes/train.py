@@ -37,7 +37,7 @@ def main(argv):
     trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
     answers: dict[str, Answers] = {}
     report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new", answers=answers)
-    report.about["steps_per_second"] = pace.steps_per_second or None
+    report.about["steps_per_second"] = pace.steps_per_second
     report.about["train_rows"] = {name: len(task) for name, task in trainer.encoded.items()}
     report.seconds = time.time() - started
     report.examples_per_second = trained.metrics["train_samples_per_second"]

@@ -99,8 +99,9 @@ class Pace(TrainerCallback):
         self.steps, self.seconds, self.begun = 0, 0.0, 0.0
 
     @property
-    def steps_per_second(self) -> float:
-        return self.steps / self.seconds if self.seconds else 0.0
+    def steps_per_second(self) -> float | None:
+        """None where no step was left to do."""
+        return self.steps / self.seconds if self.seconds else None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.begun = time.perf_counter()

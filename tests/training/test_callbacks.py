@@ -1,9 +1,10 @@
 import signal
+import time
 
 import pytest
 from training_runs import SignalAt, assert_identical, build, end_of, start
 
-from hf_multitask.training.callbacks import HalveOnRisingLoss, rises_at_the_end, totals
+from hf_multitask.training.callbacks import HalveOnRisingLoss, Pace, rises_at_the_end, totals
 from hf_multitask.training.interruptions import Interrupted
 
 QUIET = {"schedule": {"class": "RoundRobin"}, "eval_strategy": "no", "load_best_model_at_end": False}
@@ -105,3 +106,20 @@ def test_schedules_that_decide_otherwise_are_refused(tmp_path):
         trainer.train()
     with pytest.raises(ValueError, match=r"1 epoch or more. Got 0"):
         HalveOnRisingLoss(0)
+
+
+def test_a_pace_is_of_the_steps_that_were_done_here(tmp_path):
+    def paced():
+        trainer = build(tmp_path, max_steps=3, save_strategy="steps", save_steps=3, **QUIET)
+        trainer.add_callback(pace := Pace())
+        return trainer, pace
+
+    trainer, pace = paced()
+    begun = time.perf_counter()
+    trainer.train()
+    assert pace.steps == 3
+    assert pace.steps_per_second > 3 / (time.perf_counter() - begun)
+    # A run that was ended after its last step has none left.
+    trainer, left = paced()
+    trainer.train(resume_from_checkpoint=True)
+    assert left.steps_per_second is None
