@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from filelock import FileLock
 from training_runs import assert_identical, assert_near, build, end_of, start
 
 from hf_multitask.schedules import SCHEDULES
@@ -43,26 +44,32 @@ SAVING |= {"save_strategy": "steps", "save_steps": 4, "eval_strategy": "steps", 
 REFUSED = {"smart": {"fsdp2"}, "smart_bregman": set(BACKENDS) - WHOLE, "pcgrad": set(BACKENDS) - {"two_cpu"}}
 
 
-@pytest.fixture(scope="session")
-def found(tmp_path_factory):
-    """What every case ended with under a backend, all of them in one launch of two processes."""
+def launch(backend, folder):
+    """Every case under a backend, all of them in one launch of two processes."""
+    folder.mkdir()
+    specs = {name: {**BASE, "per_device_train_batch_size": 6, **case} for name, case in CASES.items()}
+    for name in specs:
+        specs[name]["refused"] = backend in REFUSED.get(name, ())
+    specs["whole"] = {**SAVING, "per_device_train_batch_size": 6}
+    specs["resumed"] = {**specs["whole"], "resume": str(folder / "whole" / "checkpoint-4")}
+    placed = [{**spec, "output_dir": str(folder / name)} for name, spec in specs.items()]
+    done = start(folder, *placed, processes=2, config=CONFIGS / f"{backend}.yaml")
+    (folder / "printed.txt").write_text(done.stderr)
 
-    @functools.cache
-    def under(backend):
-        folder = tmp_path_factory.mktemp(backend)
-        specs = {name: {**BASE, "per_device_train_batch_size": 6, **case} for name, case in CASES.items()}
-        for name in specs:
-            specs[name]["refused"] = backend in REFUSED.get(name, ())
-        specs["whole"] = {**SAVING, "per_device_train_batch_size": 6}
-        specs["resumed"] = {**specs["whole"], "resume": str(folder / "whole" / "checkpoint-4")}
-        placed = [{**spec, "output_dir": str(folder / name)} for name, spec in specs.items()]
-        done = start(folder, *placed, processes=2, config=CONFIGS / f"{backend}.yaml")
-        (folder / "printed.txt").write_text(done.stderr)
-        return folder
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory, worker_id):
+    """What every case ended with under a backend: the first of pytest's workers to ask launches it, for all of them."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine if worker_id == "master" else mine.parent
 
     def end(backend, name):
-        place = under(backend) / name / "end.pt"
-        assert place.is_file(), (under(backend) / "printed.txt").read_text()[-4000:]
+        folder = shared / backend
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                launch(backend, folder)
+        place = folder / name / "end.pt"
+        assert place.is_file(), (folder / "printed.txt").read_text()[-4000:]
         return torch.load(place, weights_only=False)
 
     return end
