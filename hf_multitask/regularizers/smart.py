@@ -18,7 +18,7 @@ from .regularizer import Regularizer, Rows, divergences
 __all__ = ["Smart"]
 
 Norm = Literal["inf", "2"]
-Mode = Literal["paper", "mtdnn"]
+Mode = Literal["paper", "mtdnn", "mtdnn_raw"]
 Dropout = Literal["shared", "off", "fresh"]
 
 SEEN = {"inf": 1e-4, "2": 1e-2}
@@ -37,10 +37,10 @@ class Smart(Regularizer):
       "paper": d <- project(d + eta * g / norm(g)). The defaults are the paper's, whose weights were 1, 3 and 5. An
         epsilon of 1e-5 gives a penalty of about 1e-6, which hardly touches training; and half precision cannot see
         it (recipes/README.md has numbers).
-      "mtdnn": d <- unit(d + eta * unit(g)), where unit(x) = x / (norm(x) + epsilon) for each token alone. This is the
-        step of mt-dnn and smart-pytorch, which the published systems ran: the perturbation of every token has the
-        size 1, larger than its embedding. There, g is not brought to a size before it is added, so that d remains its
-        own first noise; here d follows the gradient.
+      "mtdnn_raw": d <- unit(d + eta * g), where unit(x) = x / (norm(x) + epsilon) for each token alone. This is the
+        step of mt-dnn and smart-pytorch: the perturbation of every token has a size of about 1, larger than its
+        embedding, and eta * g hardly turns the first noise, for g is as small as that. Chance is what moves the words.
+      "mtdnn": d <- unit(d + eta * unit(g)): of that size too, but it follows the gradient.
 
     `dropout` in the passes of moved words:
       "shared": what the clean pass left out is left out again, so that only the words differ.
@@ -123,8 +123,10 @@ class Smart(Regularizer):
 
     def climb(self, noise: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
         """One step of ascent."""
-        if self.mode == "mtdnn":
-            noise = noise + self.eta * gradient / positive(sizes(gradient, self.norm))[:, None]
+        if self.mode != "paper":
+            if self.mode == "mtdnn":
+                gradient = gradient / positive(sizes(gradient, self.norm))[:, None]
+            noise = noise + self.eta * gradient
             return noise / (sizes(noise, self.norm) + self.epsilon)[:, None]
         size = batch.to_tokens(row_sizes(gradient, self.norm, batch))[:, None]
         noise = noise + self.eta * gradient / positive(size)
