@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import t as student
 
 from ..metrics import BATCH, named
 
@@ -52,32 +53,32 @@ def gains(
     Without one of the counted tasks there is no such mean, and without tasks no gain.
 
     The same rows are drawn for both predictions of a task, so that what is hard for both does not blur the difference.
-    Of several seeds the gain is the mean, and each resample draws among the seeds too, the same for all tasks.
+    Of several seeds the gain is the mean, and how far that is from the mean of all seeds is drawn from Student's t: two
+    seeds tell little of others, and one alone nothing, so that its interval is of the rows only.
     """
     if not pairs:
         return {}
-    found, whole, wholes = {}, 0.0, np.zeros(resamples)
     (count,) = {len(np.atleast_2d(side)) for pair in pairs.values() for side in (pair.ours, pair.theirs)}
-    seeds = np.random.default_rng(seed).integers(0, count, (resamples, count))
+    found, whole, wholes = {}, np.zeros(count), np.zeros(resamples)
+    unknown = chance(count, resamples, seed)
     among = list(counted or pairs)
     for place, (name, pair) in enumerate(pairs.items()):
         metric = named(pair.metric)
         sides = [np.atleast_2d(side) for side in (pair.ours, pair.theirs)]
         measured = [
-            float(np.mean([metric.measure(each, pair.labels, classes=pair.classes) for each in side])) for side in sides
+            np.array([metric.measure(each, pair.labels, classes=pair.classes) for each in side]) for side in sides
         ]
         # Tasks are drawn apart, and all predictions of a task together.
         ours, theirs = (
-            chosen(np.stack([resampled(pair, each, resamples, [seed, place]) for each in side]), seeds)
-            for side in sides
+            np.mean([resampled(pair, each, resamples, [seed, place]) for each in side], axis=0) for side in sides
         )
-        found[name] = judged(measured[0] - measured[1], ours - theirs)
+        found[name] = judged(measured[0] - measured[1], ours - theirs, unknown)
         if name in among:
             # A metric's scale is straight, so that differences keep their meaning on it.
             scale = metric.unit(1.0) - metric.unit(0.0)
             whole += scale * (measured[0] - measured[1]) / len(among)
             wholes += scale * (ours - theirs) / len(among)
-    return {**found, "score": judged(whole, wholes)} if set(among) <= pairs.keys() else found
+    return {**found, "score": judged(whole, wholes, unknown)} if set(among) <= pairs.keys() else found
 
 
 def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequence[int]) -> np.ndarray:
@@ -89,11 +90,17 @@ def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequenc
     return np.concatenate([of_rows(draw.integers(0, n, (count, n))) for count in counts])
 
 
-def chosen(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Of values [seeds, resamples] the mean over the seeds [resamples, count] that each resample drew."""
-    return np.take_along_axis(values, seeds.T, axis=0).mean(0)
+def chance(count: int, resamples: int, seed: int) -> np.ndarray:
+    """For each resample, by how many of its standard errors the mean of `count` seeds may be off: evenly spread."""
+    if count == 1:
+        return np.zeros(resamples)
+    shares = (np.random.default_rng(seed).permutation(resamples) + 0.5) / resamples
+    return student.ppf(shares, count - 1)
 
 
-def judged(gain: float, differences: np.ndarray) -> Gain:
+def judged(seeds: np.ndarray, rows: np.ndarray, unknown: np.ndarray) -> Gain:
+    """From the gain of each seed, the mean gain of each resample of rows, and what is unknown of other seeds."""
+    error = seeds.std(ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
+    differences = rows + error * unknown
     low, high = np.quantile(differences, [0.025, 0.975])
-    return Gain(float(gain), (float(low), float(high)), float((differences <= 0).mean()))
+    return Gain(float(seeds.mean()), (float(low), float(high)), float((differences <= 0).mean()))

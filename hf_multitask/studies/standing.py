@@ -1,6 +1,6 @@
 """What was published beside what runs reached, row by row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import mean, stdev
 from typing import Any, Literal
@@ -62,7 +62,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Standing:
-    """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference."""
+    """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference.
+
+    `seeds` are those of the row, and `shared` those that the gain is of.
+    """
 
     row: Published
     theirs: dict[str, float]
@@ -70,10 +73,11 @@ class Standing:
     interval: tuple[float, float] | None = None
     gain: Gain | None = None
     seeds: tuple[int, ...] = ()
+    shared: tuple[int, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         row = {part.name: vars(self.row)[part.name] for part in fields(self.row) if part.name not in NUMBERS}
-        content = {**row, "published": self.theirs, "seeds": list(self.seeds)}
+        content = {**row, "published": self.theirs, "seeds": list(self.seeds), "gain_seeds": list(self.shared)}
         content["ours"] = {name: {"mean": m, "deviation": d} for name, (m, d) in self.ours.items()}
         content["score_ci95"] = None if self.interval is None else list(self.interval)
         content["gain"] = None if self.gain is None else {**self.gain.describe(), "noise": noise(self.gain)}
@@ -112,18 +116,28 @@ def standing(
     for name in NUMBERS:
         if values := [found for report in reports.values() if (found := number(report, name)) is not None]:
             ours[name] = (mean(values), stdev(values) if len(values) > 1 else None)
-    seeds = tuple(seed for seed in said if set(CORE) <= set(said[seed]))
+    seeds = comparable(said, said)
     if not seeds or "score" not in ours:
         return Standing(row, theirs, ours, seeds=tuple(reports))
     low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds), CORE)["score"].ci95
     # Beside what scores nothing, the gain lacks what a metric of nothing is worth.
     nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
     span = (low + nothing, high + nothing)
-    shared = tuple(seed for seed in seeds if set(CORE) <= set(base.get(seed, {})))
-    gain = None
-    if shared and row.run != reference:
-        gain = gains(pairs(said, base, reports[seeds[0]], shared), CORE)[row.by]
-    return Standing(row, theirs, ours, span, gain, tuple(reports))
+    shared = comparable(said, base) if row.run != reference else ()
+    gain = gains(pairs(said, base, reports[shared[0]], shared), CORE)[row.by] if shared else None
+    return Standing(row, theirs, ours, span, gain, tuple(reports), shared)
+
+
+def comparable(ours: Mapping[int, dict[str, Answers]], theirs: Mapping[int, dict[str, Answers]]) -> tuple[int, ...]:
+    """The seeds in which both sides have answered the same rows of the core tasks, the rows of the first such seed."""
+    found: list[int] = []
+    for seed in ours:
+        sides = [ours[seed], theirs.get(seed, {})]
+        if all(set(CORE) <= set(side) for side in sides):
+            judged = ours[found[0]] if found else ours[seed]
+            if all(np.array_equal(judged[name].labels, side[name].labels) for side in sides for name in CORE):
+                found.append(seed)
+    return tuple(found)
 
 
 def core_score(report: Report) -> float:
@@ -143,7 +157,7 @@ def pairs(
     report: Report,
     seeds: Sequence[int],
 ) -> dict[str, Pair]:
-    """The answers of both sides on the core tasks; without the other side, beside what scores nothing."""
+    """The answers of both sides to the same rows of the core tasks; without the other, beside what scores nothing."""
     found = {}
     for name in CORE:
         entry, labels = report.tasks[name], ours[seeds[0]][name].labels
@@ -167,6 +181,7 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
     | -------- | ------- | ------------: | -----: |
     | Baseline | Table 7 | 0.480 ± 0.010 |  0.500 |
     """
+    every = {seed for one in found for seed in one.seeds}
     columns = [name for name in NUMBERS if any(name in one.ours or name in one.theirs for one in found)]
     compared = any(one.gain for one in found)
     head = ["row", "place"]
@@ -176,13 +191,14 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
     lines = [[*head, *([f"against {reference}", "inside the noise"] if compared else [])]]
     for one in found:
         place = one.row.at if one.row.split == "dev" else f"{one.row.at} ({one.row.split})"
-        line = [one.row.row, place]
+        line = [one.row.row + of_seeds(one.seeds, every), place]
         for name in columns:
             line += [shown(one.ours.get(name)), theirs(one, name)]
             if name == "score":
                 line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
         if compared:
-            line += [compared_to(one.row, one.gain), "yes" if noise(one.gain) else "no"] if one.gain else ["", ""]
+            said = [compared_to(one.row, one.gain) + of_seeds(one.shared, every)] if one.gain else [""]
+            line += [*said, ("yes" if noise(one.gain) else "no") if one.gain else ""]
         lines.append(line)
     return aligned(lines)
 
@@ -191,6 +207,17 @@ def compared_to(row: Published, gain: Gain) -> str:
     """A gain in words, with what it is counted in and over whom where that is not the score and the reference."""
     over = f", against {row.against}" if row.against else ""
     return f"{gain}{'' if row.by == 'score' else f' in {row.by}'}{over}"
+
+
+def of_seeds(seeds: Sequence[int], every: Collection[int]) -> str:
+    """Which seeds they are, where they are not all.
+
+    >>> of_seeds([0, 2], {0, 1, 2})
+    ' (seeds 0, 2)'
+    """
+    if not seeds or set(seeds) == set(every):
+        return ""
+    return f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
 
 
 def theirs(one: Standing, name: str) -> str:

@@ -66,12 +66,13 @@ def trunk_of(recipe: ReproduceRecipe) -> str:
 
 def legend(recipe: ReproduceRecipe) -> str:
     seeds = f"seed{'s' if len(recipe.seeds) > 1 else ''} {', '.join(map(str, recipe.seeds))}"
-    drawn = "rows and seeds" if len(recipe.seeds) > 1 else "rows alone, since one seed knows no noise of its own"
+    several = "rows, and by Student's t of the seeds, of which two tell little"
+    drawn = several if len(recipe.seeds) > 1 else "rows alone: of other seeds one tells nothing"
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
     return (
         f"Scale {recipe.scale}, trunk {trunk_of(recipe)}, {seeds}. Ours is judged on dev, sts by Pearson's "
         f"r{turned}; the score counts it as (r + 1) / 2. Where they print no score of this kind but all three tasks, "
-        f"theirs is computed. Intervals: 95%, by a bootstrap of {drawn}, which for a difference are the same on "
-        "both sides. A difference whose interval holds zero is inside the noise. Ensembles that choose on dev flatter: "
-        "their own reports have them cross-fitted."
+        f"theirs is computed. Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
+        "same rows, with the same seeds. One whose interval holds zero is inside the noise. Ensembles that choose on "
+        "dev flatter: their own reports have them cross-fitted."
     )

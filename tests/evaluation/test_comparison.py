@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from hf_multitask.evaluation.comparison import Pair, gains
 from hf_multitask.metrics import METRICS
@@ -58,3 +59,26 @@ def test_a_score_needs_all_the_tasks_that_count_and_a_gain_needs_a_task():
     assert gains({}) == {}
     assert set(gains({"sst": pair}, ["sst", "qqp"], resamples=5)) == {"sst"}
     assert set(gains({"sst": pair, "sick": pair}, ["sst"], resamples=5)) == {"sst", "sick", "score"}
+
+
+def test_of_several_seeds_the_gain_is_the_mean_and_the_same_seed_twice_is_one():
+    first, second = pair("accuracy", seed=1), pair("accuracy", seed=1, better=0.1)
+    both = first._replace(ours=np.stack([first.ours, second.ours]), theirs=np.stack([first.theirs] * 2))
+    found = gains({"task": both})["task"]
+    each = [gains({"task": one._replace(theirs=first.theirs)})["task"] for one in (first, second)]
+    assert found.gain == pytest.approx(np.mean([one.gain for one in each]))
+    assert found.ci95[0] < min(one.ci95[0] for one in each)
+    twice = first._replace(ours=np.stack([first.ours] * 2), theirs=np.stack([first.theirs] * 2))
+    assert str(gains({"task": twice})["task"]) == str(each[0])
+
+
+@pytest.mark.parametrize("right", [[True, False], [True, False, True]])
+def test_what_seeds_leave_unknown_is_students_t(right):
+    # A seed is right in all rows or in none, so that no noise is theirs.
+    labels = np.ones(40, int)
+    ours = np.outer(right, labels)
+    found = gains({"task": Pair("accuracy", ours, np.zeros_like(ours), labels, 2)}, resamples=4000)["task"]
+    each = ours.mean(1)
+    error = each.std(ddof=1) / np.sqrt(len(each))
+    low, high = student.interval(0.95, len(each) - 1, each.mean(), error)
+    assert found.ci95 == pytest.approx((low, high), rel=0.03)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hf_multitask.evaluation.answers import Answers, save_answers
-from hf_multitask.evaluation.comparison import Pair, gains
 from hf_multitask.metrics import bootstrap
 from hf_multitask.report import Report
 from hf_multitask.studies.runs import Run
@@ -76,20 +75,28 @@ def test_a_row_may_be_compared_with_another_run_in_one_task(runs):
     assert " in sst, against good |" in table([good, same, plain], reference="plain")
 
 
+def test_what_a_seed_lacks_is_said_beside_what_is_of_the_others(runs):
+    lost = [run for run in runs if (run.name, run.seed) != ("good", 1)]
+    good, plain = standings(ROWS[:2], lost, reference="plain")[:2]
+    (first,) = (Report.load(run.folder) for run in lost if (run.name, run.seed) == ("plain", 0))
+    assert good.gain.gain == pytest.approx(good.ours["score"][0] - first.score)
+    above, below = table([good, plain], reference="plain").splitlines()[2:]
+    assert above.startswith("| Good (seed 0) | ")
+    assert ") (seed 0) |" in above
+    assert "seed" not in below
+
+
+def test_runs_that_answered_other_rows_are_not_compared(runs, monkeypatch):
+    one = next(run for run in runs if (run.name, run.seed) == ("good", 1))
+    shown = standings(ROWS[:1], runs, reference="plain")[0]
+    monkeypatch.setitem(LABELS, "sst", np.roll(LABELS["sst"], 1))
+    finished(one.folder.parent, "good", 1, 0.1)
+    other = standings(ROWS[:1], runs, reference="plain")[0]
+    assert (shown.shared, other.shared) == ((0, 1), (0,))
+
+
 def test_of_one_seed_the_interval_of_the_score_is_about_that_of_each_task(runs):
     (good, *_) = standings(ROWS, runs[:3])
     width = good.interval[1] - good.interval[0]
     said = [bootstrap("accuracy", LABELS["sst"] * 0 + (draw.random(80) < 0.9), np.ones(80)) for _ in range(3)]
     assert 0 < width < 2 * max(high - low for low, high in said)
-
-
-def test_seeds_count_as_the_mean_of_their_gains():
-    labels = LABELS["sst"]
-    sides = [np.stack([np.where(draw.random(80) < 0.4, draw.permutation(labels), labels) for _ in "ab"]) for _ in "xy"]
-    found = gains({"sst": Pair("accuracy", *sides, labels, 5)}, resamples=200)["sst"]
-    each = [{"sst": Pair("accuracy", *pair, labels, 5)} for pair in zip(*sides, strict=True)]
-    alone = [gains(one, resamples=9)["sst"].gain for one in each]
-    assert found.gain == pytest.approx(np.mean(alone))
-    one = gains({"sst": Pair("accuracy", sides[0][0], sides[1][0], labels, 5)}, resamples=200)["sst"]
-    twice = Pair("accuracy", np.stack([sides[0][0]] * 2), np.stack([sides[1][0]] * 2), labels, 5)
-    np.testing.assert_allclose(gains({"sst": twice}, resamples=200)["sst"].ci95, one.ci95)
