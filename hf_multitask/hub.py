@@ -34,7 +34,8 @@ def publish(
     """Make `repo`, named user/name, hold what is in a folder, and give the address of its commit.
 
     The folder holds a model, an ensemble, or one adapter, whose `base` is the published model that it belongs to. What
-    an earlier publishing put there and this one does not is taken away. Without a change there is no new commit.
+    an earlier publishing put there and this one does not is taken away, but for pictures. Without a change there is no
+    new commit.
 
     >>> publish("outputs/real", "me/model")  # doctest: +SKIP
     'https://huggingface.co/me/model/commit/5f2c..'

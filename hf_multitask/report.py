@@ -118,8 +118,10 @@ class Report:
         return cls(**{part.name: content[part.name] for part in fields(cls)})
 
 
-def chance(dataset: Dataset, metric: str) -> float:
+def chance(dataset: Dataset, metric: str, classes: int | None = None) -> float:
     """The metric of always giving the commonest label of `dataset`, or the mean of its numbers.
+
+    `classes` is how many label ids there are, where the rows need not have all.
 
     >>> chance(Dataset.from_dict({"label": [0, 1, 1, 2]}), "accuracy")
     0.5
@@ -127,7 +129,7 @@ def chance(dataset: Dataset, metric: str) -> float:
     labels = dataset.with_format(None)["label"][:]
     judge = named(metric)
     answer = Counter(labels).most_common(1)[0][0] if judge.of_classes else mean(labels)
-    return judge.measure(np.full(len(labels), answer), np.asarray(labels))
+    return judge.measure(np.full(len(labels), answer), np.asarray(labels), classes=classes)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -168,6 +170,7 @@ def aligned(rows: list[list[str]]) -> str:
         words, numbers = zip(cells[:2], widths[:2], strict=True), zip(cells[2:], widths[2:], strict=True)
         return f"| {' | '.join([*(c.ljust(w) for c, w in words), *(c.rjust(w) for c, w in numbers)])} |"
 
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * width for width in widths[:2]] + ["-" * (width - 1) + ":" for width in widths[2:]]
     return "\n".join(line(cells, widths) for cells in (rows[0], rule, *rows[1:]))

@@ -39,6 +39,11 @@ class Task:
         """The task that a saved model tells of."""
         return cls(name, **{**description, "objective": build_objective(description["objective"])})
 
+    @property
+    def classes(self) -> int | None:
+        """How many label ids there are, of a task with classes."""
+        return None if self.objective.labels is None else len(self.objective.labels)
+
     def describe(self) -> dict[str, Any]:
         """What a saved model must know of its task."""
         return {

@@ -44,10 +44,10 @@ def main(argv):
     trainer.save_model(str(folder / ".model"))
     trainer.save_state()
     if arguments.process_index == 0:
+        tasks, dev = [task.build() for task in recipe.tasks], rows["dev"]
         for name in recipe.compare:
-            report.beside[name.replace("_", " ")] = BASELINES[name]([task.build() for task in recipe.tasks], rows)
-        metrics = {task.name: task.metric for task in recipe.tasks}
-        report.beside["chance"] = {name: chance(dev, metrics[name]) for name, dev in rows["dev"].items()}
+            report.beside[name.replace("_", " ")] = BASELINES[name](tasks, rows)
+        report.beside["chance"] = {task.name: chance(dev[task.name], task.metric, task.classes) for task in tasks}
         move_model(folder / ".model", folder)
         save_answers(answers, folder)
         report.save(folder)

@@ -69,6 +69,15 @@ def test_a_picture_that_is_too_large_gets_fewer_dots(most, tmp_path):
     assert png(tmp_path / "small.png") == small
 
 
+def test_a_point_of_a_reliability_diagram_is_at_what_its_answers_say():
+    sure = np.repeat([0.995, 0.6, 0.62], [200, 10, 10])
+    right = np.concatenate([np.arange(200) > 0, np.arange(20) < 12])
+    (panel,) = reliability(np.stack([sure, 1 - sure], 1), 1 - right, title="qqp").axes
+    (points,) = [line for line in panel.lines if line.get_label() == "share that is right"]
+    # Bins are a fifteenth wide and closed above.
+    np.testing.assert_allclose(points.get_xydata(), [[0.6, 1.0], [0.62, 0.2], [0.995, 0.995]])
+
+
 def test_agreement_is_the_share_of_equal_answers():
     said = draw.integers(0, 3, (4, 50))
     (image,) = agreement(said, "abcd", title="sst", numbers=False).axes[0].images

@@ -6,7 +6,7 @@ from datasets import Dataset
 from sklearn.dummy import DummyClassifier
 
 from hf_multitask import report as module
-from hf_multitask.report import Report, chance, replace_text, versions
+from hf_multitask.report import Report, aligned, chance, replace_text, versions
 
 SST = {"split": "dev", "n": 1101, "metric": "accuracy", "scored": True, "accuracy": 0.505, "f1": 0.49}
 SST |= {"ci95": [0.475, 0.534], "loss": 1.17, "labels": ["bad", "good"], "confusion": [[500, 45], [500, 56]]}
@@ -112,6 +112,19 @@ def test_chance_equals_a_dummy_classifier():
     data = Dataset.from_dict({"label": labels})
     assert chance(data, "accuracy") == expected
     assert chance(data.with_format("torch"), "accuracy") == expected
+
+
+def test_chance_knows_of_classes_that_no_row_has():
+    data = Dataset.from_dict({"label": [0, 0, 0, 1]})
+    # Of two classes F1 is that of the second, of three the mean over those that occur.
+    assert chance(data, "f1") == 0
+    assert chance(data, "f1", 3) == pytest.approx((6 / 7 + 0) / 2)
+
+
+def test_a_bar_in_a_cell_ends_no_column():
+    lines = aligned([["row", "place"], ["|u - v|", "here"]]).splitlines()
+    assert lines[2] == r"| \|u - v\| | here  |"
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_chance_knows_no_correlation():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ..evaluation.submission import write_submission
+from ..evaluation.submission import answers_file, write_submission
 from ..evaluator import InBatches, evaluate, predicted
 from ..report import Report
 from ..training.backends import processes
@@ -36,6 +36,9 @@ def write_answers(
     folder: Path, split: str, rows: Mapping[str, Dataset], values: Mapping[str, np.ndarray]
 ) -> list[Path]:
     """Write a file of answers for each task, in the course's format, in place of those that are there of the split."""
+    places = [answers_file(name, split) for name in rows]
+    if twice := {place for place in places if places.count(place) > 1}:
+        raise ValueError(f"Two tasks would be written to {twice.pop()}, as the course calls qqp.")
     for before in folder.glob(f"*-{split}-output.csv"):
         before.unlink()
     return [write_submission(folder, name, split, rows[name]["id"], values[name]) for name in rows]

@@ -6,13 +6,14 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ..models.objectives import Objective
+from ..plots import BINS, bins_of
 
 __all__ = ["calibration_error", "fit_temperature"]
 
 COLDEST, HOTTEST = 0.05, 20.0
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS) -> float:
     """The expected calibration error (Guo et al., 2017) of probabilities [n, classes].
 
     Rows are put into bins of equal width by the probability of the label that they are given; a bin's error is how far
@@ -22,9 +23,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: in
     0.0
     """
     sure, right = probabilities.max(-1), probabilities.argmax(-1) == labels
-    # Bins are open below and closed above, as in the paper.
-    places = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(places, weights=right - sure, minlength=bins)
+    gaps = np.bincount(bins_of(sure, bins), weights=right - sure, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 
 

@@ -67,8 +67,8 @@ class BagOfWords:
         rows = features(words, first) if second is None else features(words, first, second)
         objective = self.objectives[task]
         if isinstance(objective, Regression | CosineEmbedding):
-            scores = torch.from_numpy(model.predict(rows)).float()[:, None]
-            return Prediction(scores, scores.squeeze(-1).clamp(objective.low, objective.high))
+            values = torch.from_numpy(model.predict(rows)).float()
+            return Prediction(objective.scores_of(values[:, None]), values.clamp(objective.low, objective.high))
         chances = torch.from_numpy(model.predict_log_proba(rows)).float()
         return objective.decode(chances if objective.outputs > 1 else chances[:, 1:] - chances[:, :1])
 

@@ -60,7 +60,7 @@ def gains(
         return {}
     (count,) = {len(np.atleast_2d(side)) for pair in pairs.values() for side in (pair.ours, pair.theirs)}
     found, whole, wholes = {}, np.zeros(count), np.zeros(resamples)
-    unknown = chance(count, resamples, seed)
+    unknown = students(count, resamples, seed)
     among = list(counted or pairs)
     for place, (name, pair) in enumerate(pairs.items()):
         metric = named(pair.metric)
@@ -90,7 +90,7 @@ def resampled(pair: Pair, predictions: np.ndarray, resamples: int, seed: Sequenc
     return np.concatenate([of_rows(draw.integers(0, n, (count, n))) for count in counts])
 
 
-def chance(count: int, resamples: int, seed: int) -> np.ndarray:
+def students(count: int, resamples: int, seed: int) -> np.ndarray:
     """For each resample, by how many of its standard errors the mean of `count` seeds may be off: evenly spread."""
     if count == 1:
         return np.zeros(resamples)

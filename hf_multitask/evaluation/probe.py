@@ -60,7 +60,7 @@ class Probe:
         if second is not None:
             u, v = (torch.from_numpy(self.encode(texts)).double() for texts in (first, second))
             values = objective.low + (objective.high - objective.low) * torch.cosine_similarity(u, v, dim=-1)
-            return Prediction(values[:, None], values)
+            return Prediction(objective.scores_of(values[:, None]), values)
         if task not in self.fitted:
             raise ValueError(f"The probe of '{task}' has not been fitted. Call fit(\"{task}\", rows) first.")
         judge = self.fitted[task]

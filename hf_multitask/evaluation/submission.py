@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..report import replace_text
 
-__all__ = ["write_submission"]
+__all__ = ["answers_file", "write_submission"]
 
 FILES = {"qqp": "para"}
 HEADERS = {"qqp": "Predicted_Is_Paraphrase", "sts": "Predicted_Similarity", "sick": "Predicted_Similarity"}
@@ -35,10 +35,14 @@ def write_submission(
         )
     header = f"id \t {HEADERS.get(task, 'Predicted_Sentiment')}"
     rows = [f"{name} , {written(answer)}" for name, answer in zip(ids, answers, strict=True)]
-    path = Path(folder, f"{FILES.get(task, task)}-{split}-output.csv")
+    path = Path(folder, answers_file(task, split))
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, "\n".join([header, *rows]) + "\n")
     return path
+
+
+def answers_file(task: str, split: str) -> str:
+    return f"{FILES.get(task, task)}-{split}-output.csv"
 
 
 def written(answer: float) -> str:

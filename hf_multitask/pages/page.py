@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,8 +87,13 @@ def cell_of(value: Any) -> str:
 
 
 def markdown_table(text: str) -> str:
-    """A table as `report.aligned` writes it, in HTML."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.strip().splitlines()]
+    """A table as `report.aligned` writes it, in HTML.
+
+    >>> print(markdown_table("| a |\\n| - |\\n| \\\\|u - v\\\\| |").count("<td>|u - v|</td>"))
+    1
+    """
+    cells = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in text.strip().splitlines()]
+    lines = [[cell.strip().replace(r"\|", "|") for cell in line] for line in cells]
     return rows_table(lines[0], lines[2:])
 
 

@@ -113,7 +113,9 @@ def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
     for name in shown.answers:
         found |= judged(shown, name)
     for name, vectors in shown.embeddings.items():
-        found |= mapped(shown, name, vectors, seed=seed)
+        # One point has no place beside others.
+        if len(vectors) > 1:
+            found |= mapped(shown, name, vectors, seed=seed)
     return found | {path.stem: path for path in sorted(shown.folder.glob("*.png"))}
 
 
@@ -160,7 +162,9 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     found = gains(pairs, one.report.counted, seed=seed)
     lines = [[name, one.report.values[name], other.report.values[name], str(found[name])] for name in pairs]
     if pairs.keys() >= set(one.report.counted):
-        lines.append(["score", one.report.score, other.report.score, str(found["score"])])
+        # Of the same tasks on both sides, whatever else the other is judged by.
+        scores = [one.report.score_of(shown.report.values) for shown in (one, other)]
+        lines.append(["score", *scores, str(found["score"])])
     parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
     settings = [shown.recipe.splitlines() for shown in (one, other)]
     only = [[line for line in mine if line not in their] for mine, their in (settings, settings[::-1])]

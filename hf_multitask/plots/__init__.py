@@ -2,11 +2,13 @@
 
 from .canvas import can_plot, embedded, png, save, within
 from .courses import learning_curves, sweep_curve, task_shares
-from .judgements import agreement, confusion, reliability, scatter
+from .judgements import BINS, agreement, bins_of, confusion, reliability, scatter
 from .maps import embedding_map, height_map, map_figure
 
 __all__ = [
+    "BINS",
     "agreement",
+    "bins_of",
     "can_plot",
     "confusion",
     "embedded",

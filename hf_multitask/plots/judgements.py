@@ -44,18 +44,27 @@ def scatter(values: np.ndarray, labels: np.ndarray, *, title: str, low: float, h
 def reliability(probabilities: np.ndarray, labels: np.ndarray, *, title: str) -> Any:
     """How often answers [n, classes] are right, by how sure they are; below, how many are so sure."""
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
-    edges = np.linspace(0, 1, BINS + 1)
-    places = np.clip(np.digitize(sure, edges[1:-1]), 0, BINS - 1)
+    places = bins_of(sure)
     counts = np.bincount(places, minlength=BINS)
-    hit = np.bincount(places, weights=right, minlength=BINS) / np.maximum(counts, 1)
+    filled = counts > 0
+    said, hit = (np.bincount(places, weights=each, minlength=BINS)[filled] / counts[filled] for each in (sure, right))
     figure, (panel,) = canvas(wide=INCHES + 0.6)
-    middle, filled = (edges[1:] + edges[:-1]) / 2, counts > 0
-    panel.bar(middle, counts / counts.sum(), width=0.9 / BINS, color=COLOURS[5], label="share of the answers")
+    middle, shares = (np.arange(BINS) + 0.5) / BINS, counts / counts.sum()
+    panel.bar(middle, shares, width=0.9 / BINS, color=COLOURS[5], label="share of the answers")
     panel.plot([0, 1], [0, 1], color=COLOURS[6], linewidth=1, label="as sure as right")
-    panel.plot(middle[filled], hit[filled], marker="o", markersize=4, color=COLOURS[1], label="share that is right")
+    panel.plot(said, hit, marker="o", markersize=4, color=COLOURS[1], label="share that is right")
     panel.set(title=title, xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1))
     panel.legend(fontsize=8)
     return figure
+
+
+def bins_of(sure: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """The bin of each probability, of equal width, open below and closed above (Guo et al., 2017).
+
+    >>> bins_of(np.array([0.0, 0.6, 0.61]), 5)
+    array([0, 2, 3])
+    """
+    return np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
 
 
 def agreement(said: np.ndarray, names: Sequence[str], *, title: str, numbers: bool) -> Any:

@@ -55,7 +55,9 @@ class Judge:
         """The report of `after` with `before` beside it."""
         report = after.report
         report.beside["before"] = before.report.values
-        report.beside["chance"] = {task.name: chance(self.dev[task.name], task.metric) for task in self.tasks}
+        report.beside["chance"] = {
+            task.name: chance(self.dev[task.name], task.metric, task.classes) for task in self.tasks
+        }
         report.about |= {
             "objective": objective,
             "geometry": {"before": before.report.about["geometry"], "after": report.about["geometry"]},

@@ -33,8 +33,12 @@ WRITTEN = (
     "pytorch_model*.bin",
     "report.*",
     "recipe.yaml",
+    *TOKENIZER,
 )
-"""What publishing puts beside the code at the top of a repo, and weights that would be read in place of them."""
+"""What publishing puts beside the code at the top of a repo, and weights that would be read in place of them.
+
+Pictures are not among them: whether one that the new card does not show is somebody's own cannot be told.
+"""
 
 
 def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..schema import RecipeError
+
 __all__ = ["ReportRecipe"]
 
 
@@ -18,3 +20,7 @@ class ReportRecipe:
     beside: str | None = field(default=None, metadata={"help": "Another, to compare with: beside-NAME.html"})
     most: int = field(default=1000, metadata={"help": "Most texts of a task whose embeddings are drawn"})
     seed: int = field(default=0, metadata={"help": "Decides the places of t-SNE"})
+
+    def __post_init__(self) -> None:
+        if self.most < 2:
+            raise RecipeError([f"most must be 2 or more. Got {self.most}."])

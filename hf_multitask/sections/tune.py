@@ -63,6 +63,8 @@ class TuneRecipe(TrainRecipe):
             for name, dimension in self.search.items():
                 found = [fault for edge in dimension.edges() for fault in self.faults_of({name: edge})]
                 faults += dict.fromkeys(f"search.{fault}" for fault in found)
+                if dimension.step and dimension.step % 1 and not found and self.whole(name):
+                    faults.append(f"search.{name}.step must be whole, as the setting is. Got {dimension.step:g}.")
         if faults:
             raise RecipeError(faults)
 

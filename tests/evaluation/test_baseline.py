@@ -73,9 +73,11 @@ def test_classes_without_rows_and_two_classes_get_scores():
 def test_numbers_stay_in_their_range():
     size = Task("size", Regression(0, 1, bounded=True))
     rows = Dataset.from_dict({"first": [" ".join(["big"] * n) for n in range(1, 9)], "label": np.linspace(0, 1, 8)})
-    values = BagOfWords([size]).fit("size", rows).predict("size", ["big " * 40, "big", "small"]).values
-    assert values[0] == 1
-    assert values.min() >= 0
+    said = BagOfWords([size]).fit("size", rows).predict("size", ["big " * 40, "big", "small"])
+    assert said.values[0] == 1
+    assert said.values.min() >= 0
+    # An evaluator takes a loss of the scores, which are those of a model that says the same.
+    torch.testing.assert_close(size.objective.predicted(said.scores), said.values)
 
 
 def test_what_is_wrong_is_said(fitted, demo):

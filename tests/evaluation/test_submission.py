@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
+from hf_multitask.assembly.answering import write_answers
 from hf_multitask.evaluation.submission import write_submission
 
 
@@ -54,4 +56,11 @@ def test_one_prediction_per_id(tmp_path):
 def test_diverged_predictions_are_refused(tmp_path):
     with pytest.raises(ValueError, match="1 of 2 are not, the first for id b"):
         write_submission(tmp_path, "sts", "test", ["a", "b"], [1.0, float("nan")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_tasks_of_one_file_are_refused(tmp_path):
+    rows = dict.fromkeys(("qqp", "para"), Dataset.from_dict({"id": ["a"]}))
+    with pytest.raises(ValueError, match=r"Two tasks would be written to para-test-output\.csv"):
+        write_answers(tmp_path, "test", rows, dict.fromkeys(rows, np.ones(1)))
     assert not list(tmp_path.iterdir())

@@ -1,14 +1,63 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
+from sklearn.metrics import confusion_matrix
 
-from hf_multitask import PalConfig, Regression, Task
+from hf_multitask import Classification, PalConfig, Regression, Task
 from hf_multitask.evaluation.answers import Answers, save_answers
-from hf_multitask.pages.runs import Shown, judged
+from hf_multitask.pages.mistakes import mistakes
+from hf_multitask.pages.runs import Shown, beside_page, judged
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
 from hf_multitask.sections.train import TrainRecipe
+
+
+def test_mistakes_are_the_surest_first_with_the_text_of_their_row():
+    task = Task("mood", Classification(["sad", "glad"])).describe()
+    rows = Dataset.from_dict({"first": ["a", "b", "c", "d"]})
+    said = Answers(np.array([[2.0, 0], [0, 1], [0, 3], [9, 0]]), np.array([0, 1, 1, 0]), np.array([1, 0, 0, 0]))
+    found = mistakes(task, said, rows)
+    assert [(one.row, one.text, one.said, one.label) for one in found] == [
+        (2, "c", "glad", "sad"),
+        (0, "a", "sad", "glad"),
+        (1, "b", "glad", "sad"),
+    ]
+    assert found[0].sure == pytest.approx(1 / (1 + np.exp(-3)))
+    assert [one.row for one in mistakes(task, said, rows, most=1)] == [2]
+
+
+def test_numbers_that_are_far_off_are_mistakes_of_a_pair():
+    task = Task("near", Regression(0, 5), pair=True, metric="pearson").describe()
+    rows = Dataset.from_dict({"first": ["a", "b"], "second": ["c", "d"]})
+    said = Answers(np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), np.array([1.5, 5.0]))
+    assert mistakes(task, said, rows)[0] == (1, "b / d", "2.00", "5.00", 3.0)
+
+
+def shown(folder, values, labels, extra=()):
+    """A run that answered two tasks of classes, and others."""
+    tasks = {name: Task(name, Classification(["sad", "glad"])).describe() for name in ("mood", *extra)}
+    said = Answers(np.eye(2)[values] * 3, np.array(values), np.array(labels))
+    share = float((said.values == said.labels).mean())
+    entry = {"split": "dev", "n": len(values), "metric": "accuracy", "scored": True, "labels": ["sad", "glad"]}
+    entry["confusion"] = confusion_matrix(said.labels, said.values).tolist()
+    entries = {name: {**entry, "accuracy": share if name == "mood" else 0.0} for name in tasks}
+    Report(entries, 1.0, 1.0, 0).save(folder)
+    save_answers(dict.fromkeys(tasks, said), folder)
+    rows = Dataset.from_dict({"first": list("abcd")})
+    return Shown(folder, tasks, dict.fromkeys(tasks, rows))
+
+
+def test_where_only_one_of_two_is_right_is_shown_and_the_score_is_of_the_same_tasks(tmp_path):
+    one = shown(tmp_path / "one", [0, 0, 1, 1], [0, 1, 1, 1])
+    other = shown(tmp_path / "other", [0, 0, 0, 1], [0, 1, 1, 1], extra=["more"])
+    page = beside_page(one, other)
+    disputes = page[page.index("Where other is wrong and one is right: mood") :]
+    assert "<td>c</td><td>sad</td><td>glad</td>" in disputes
+    assert "<td>b</td>" not in disputes
+    line = page[page.index("<td>score</td>") :].partition("</tr>")[0]
+    assert [f">{number}<" in line for number in ("0.750", "0.500", "0.250")] == [True, True, False]
 
 
 def test_a_report_without_a_model_is_named(tmp_path):

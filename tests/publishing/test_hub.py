@@ -34,9 +34,10 @@ def test_the_same_again_is_no_new_commit_and_what_is_outdated_goes(hub, folder):
     assert publish(folder, "me/model") == address
     assert len(hub.repos["me/model"].commits) == count
     mine = {"notes.txt": b"mine", "handler.py": b"mine", "tools/convert.bin": b"mine"}
-    hub.repos["me/model"].add({**hub.files(), "pytorch_model.bin": b"evil", "members/old/config.json": b"{}", **mine})
+    outdated = {"pytorch_model.bin": b"evil", "members/old/config.json": b"{}", "merges.txt": b""}
+    hub.repos["me/model"].add({**hub.files(), **outdated, **mine})
     publish(folder, "me/model")
-    assert not {"pytorch_model.bin", "members/old/config.json"} & hub.files().keys()
+    assert not outdated.keys() & hub.files().keys()
     assert {name: hub.files()[name] for name in mine} == mine
     publish(folder, "me/model", revision="v1")
     assert hub.repos["me/model"].at("v1")[1].keys() == hub.files().keys()

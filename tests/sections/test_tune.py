@@ -67,6 +67,7 @@ def test_a_launcher_starts_no_worker(monkeypatch):
         ("{}", [], ["search is empty"]),
         ("{training.learning_rat: {choices: [1]}}", [], ["search.training", "Did you mean 'learning_rate'?"]),
         ("{model.dropout: {low: 0, high: 1}}", [], ["dropout must be at least 0 and below 1. Got 1."]),
+        ("{seed: {low: 1, high: 9, step: 0.5}}", [], ["search.seed.step must be whole, as the setting is. Got 0.5."]),
         ("{model.dropout: {low: 0}}", [], ["search.model.dropout: Give low and high, or choices."]),
         ("{model.dropout: {low: 0, hi: 1}}", [], ["Unknown option 'hi'"]),
         ("{tasks.stss.weight: {low: 0, high: 1}}", [], ["Unknown item 'stss'. Did you mean 'sts'?"]),
