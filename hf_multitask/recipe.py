@@ -19,7 +19,17 @@ from .report import replace_text
 from .schema import Reader, RecipeError, defaults, shorthands
 from .training.interruptions import Interrupted
 
-__all__ = ["STOPPED", "RecipeError", "read_recipe", "read_yaml", "run", "write_layer", "write_recipe", "yaml_text"]
+__all__ = [
+    "STOPPED",
+    "RecipeError",
+    "read_recipe",
+    "read_yaml",
+    "run",
+    "said_in",
+    "write_layer",
+    "write_recipe",
+    "yaml_text",
+]
 
 R = TypeVar("R")
 WIDTH = 100
@@ -107,6 +117,15 @@ def yaml_text(content: dict[str, Any]) -> str:
 def read_yaml(path: Path) -> dict[str, Any] | None:
     """What a recipe that a run left says, if there is one."""
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def said_in(path: Path) -> dict[str, Any]:
+    """What a recipe file says, and what the files say that it is based on."""
+    faults: list[str] = []
+    given = read_file(path, faults)
+    if faults:
+        raise RecipeError(faults)
+    return given.plain()
 
 
 def run(main: Callable[[list[str]], object]) -> int:

@@ -10,7 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.finished import read_asking
+from hf_multitask.assembly.finished import own_sources, read_asking
 from hf_multitask.assembly.folders import claim_folder, move_model
 from hf_multitask.assembly.rows import load_rows
 from hf_multitask.assembly.trainers import build_trainer
@@ -40,7 +40,7 @@ def main(argv):
         if not sections:
             raise RecipeError([f"{recipe.student} has none of the members' tasks: {', '.join(ensemble.tasks)}."])
         tasks = [section.build() for section in sections]
-        own = {section.name: section.data for section in sections if section.data}
+        own = own_sources(student)
     rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:

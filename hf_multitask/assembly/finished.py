@@ -27,10 +27,12 @@ def made_by(folder: Path) -> TrainRecipe | EnsembleRecipe:
 
 
 def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> Sources:
-    """The sources of the tasks that have one of their own; of an ensemble those that its members say."""
-    if isinstance(recipe, EnsembleRecipe):
-        return merged([made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()])
-    return {section.name: section.data for section in recipe.tasks if section.data}
+    """The sources of the tasks that have one of their own; of an ensemble those of its members, or of its student."""
+    if isinstance(recipe, TrainRecipe):
+        return {section.name: section.data for section in recipe.tasks if section.data}
+    if recipe.student:
+        return own_sources(read_recipe(TrainRecipe, ["--config", recipe.student]))
+    return told(recipe, [made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()])
 
 
 def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources]:
@@ -51,9 +53,11 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
         return recipe, {}
     # Streams are for training.
     recipe = read_recipe(kind, argv, upon={"data": {**asdict(known[0].data), "stream": {}}})
-    return recipe, merged(known) if recipe.data.source == known[0].data.source else {}
+    return recipe, told(recipe, known)
 
 
-def merged(recipes: Sequence[TrainRecipe | EnsembleRecipe]) -> Sources:
-    """The sources that any of them says, the first one's before those of others."""
-    return {task: source for recipe in reversed(recipes) for task, source in own_sources(recipe).items()}
+def told(recipe: EnsembleRecipe | EvaluateRecipe, known: Sequence[TrainRecipe | EnsembleRecipe]) -> Sources:
+    """The sources that any of the models says, the first one's before those of others; none where it asks elsewhere."""
+    if not known or recipe.data.source != known[0].data.source:
+        return {}
+    return {task: source for one in reversed(known) for task, source in own_sources(one).items()}

@@ -35,7 +35,7 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     """Build what each run needs and do its first step; every fault of all of them is raised at once.
 
     What a run takes over from another, which is not there yet, begins as that one does. Of ensembles the settings are
-    read; a search tries both ends of each setting.
+    read; a search tries all choices and both ends of each setting.
     """
     # What was imported is no garbage, and the trainers look for some after each run.
     gc.freeze()
@@ -72,6 +72,9 @@ def fresh(recipe: Any, run: Run, runs: Sequence[Run], sections: Mapping[str, Run
     begin = run
     while (source := sections[begin.name].init_from) is not None:
         begin = next(other for other in runs if (other.name, other.seed) == (source, run.seed))
+    if (search := sections[begin.name].best_of) is not None:
+        # What it finds is not there yet, and begins as it does.
+        begin = next(other for other in runs if (other.name, other.seed) == (search, run.seed))
     first = read(begin, sections[begin.name].script).model
     kept = {"keep_heads": False} if isinstance(recipe, TrainRecipe) else {}
     return replace(recipe.model, trunk=first.trunk, size=first.size, **kept)
@@ -83,8 +86,9 @@ def attempts(script: str, recipe: Any) -> list[Any]:
         return []
     if script != "tune":
         return [recipe]
-    ends = zip(*(dimension.edges() for dimension in recipe.search.values()), strict=False)
-    return [recipe.with_values(dict(zip(recipe.search, values, strict=True))) for values in ends]
+    ends = {name: dimension.edges() for name, dimension in recipe.search.items()}
+    most = max(map(len, ends.values()))
+    return [recipe.with_values({name: edges[i % len(edges)] for name, edges in ends.items()}) for i in range(most)]
 
 
 def step(recipe: Any, folder: Path, kept: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A run of a study: what it changes, what it builds on, and the points of its sweep."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -69,15 +70,24 @@ def expanded(runs: Mapping[str, RunSection]) -> dict[str, RunSection]:
     >>> list(expanded({"lr": RunSection(sweep={"training.learning_rate": [1e-5, 2e-5]})}))
     ['lr-1e-05', 'lr-2e-05']
     """
-    found = {}
+    found: dict[str, RunSection] = {}
     for name, section in runs.items():
         for values, point in section.points():
-            found["-".join([name, *map(spelled, values)])] = point
+            called = "-".join([name, *map(spelled, values)])
+            if called in found:
+                raise RecipeError([f"runs: Two are called {called}. Name one otherwise, or leave out what is twice."])
+            found[called] = point
     return found
 
 
 def spelled(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as a part of a folder's name.
+
+    >>> spelled(1e-5), spelled("models/bert"), spelled([1, 2])
+    ('1e-05', 'models-bert', '1-2')
+    """
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-")
 
 
 def filled(value: Any, *, data_dir: str | None) -> Any:

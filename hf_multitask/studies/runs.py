@@ -1,10 +1,12 @@
 """Several runs of the recipes that build on each other, and one table of what they reach."""
 
+import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from multiprocessing.connection import wait
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..report import Report, aligned
+from ..report import Report, aligned, replace_text
 from .jobs import Job, begin, end, gpu_at, stoppable
 
 __all__ = ["Run", "execute", "results", "table", "threads"]
@@ -33,7 +35,8 @@ WORDS = {
 class Run:
     """One run of a script by a recipe file; its folder is finished when it holds a report.
 
-    `needs` are folders that must be finished before it begins. `after` is a script that is given the finished folder.
+    `needs` are folders that must be finished before it begins; beside its own folder stands which they were then.
+    `after` is a script that is given the finished folder.
     """
 
     name: str
@@ -60,8 +63,25 @@ class Run:
     def log(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.log")
 
+    @property
+    def origins(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.needs.json")
+
+    def outdated(self) -> list[str]:
+        """The names of those that it was begun with and that are gone or were made anew since."""
+        before = json.loads(self.origins.read_text(encoding="utf-8")) if self.origins.is_file() else {}
+        now = self.needed()
+        return [name for name, digest in before.items() if now.get(name) != digest] if self.folder.is_dir() else []
+
+    def needed(self) -> dict[str, str]:
+        """What it needs and is there: the digest of each one's report."""
+        reports = {need.name: need / "report.json" for need in self.needs}
+        return {name: sha256(path.read_bytes()).hexdigest() for name, path in reports.items() if path.is_file()}
+
     def start(self, threads: int, place: int) -> Any:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
+        if self.needs:
+            replace_text(self.origins, json.dumps(self.needed(), indent=2) + "\n")
         words = WORDS.get(self.script.stem, WORDS["train"])
         # A search that lost a trial would go on otherwise than one that did not: what cannot resume begins anew.
         scripts = [

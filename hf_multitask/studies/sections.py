@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..assembly.finished import read_asking
 from ..given import Given, overlay
 from ..models.construct import unknown
-from ..recipe import read_recipe, write_layer
+from ..recipe import read_recipe, said_in, write_layer
 from ..schema import RecipeError
 from ..sections.ensemble import EnsembleRecipe
 from ..sections.pretrain import PretrainRecipe
@@ -73,9 +73,13 @@ class ReproduceRecipe:
     scripts: dict[str, dict[str, Any]] = field(
         default_factory=dict, metadata={"help": "What all runs of a script change, after all else: {train: {..}}"}
     )
-    epochs: float = field(default=1.0, metadata={"help": "Multiplies every run's epochs, to one or more"})
+    epochs: float = field(
+        default=1.0, metadata={"help": "Multiplies the epochs that every recipe says, to one or more"}
+    )
     steps: float = field(default=1.0, metadata={"help": "Multiplies every schedule's steps_per_epoch, to one or more"})
-    rates: float = field(default=1.0, metadata={"help": "Multiplies every learning rate: fewer steps want larger ones"})
+    rates: float = field(
+        default=1.0, metadata={"help": "Multiplies the learning rates that recipes say: fewer steps want larger ones"}
+    )
     published: list[Published] = field(default_factory=list, metadata={"help": "What was published, row by row"})
     sts: Literal["r", "unit"] = field(
         default="r", metadata={"help": "Published correlations are r, or (r + 1) / 2: unit"}
@@ -146,11 +150,14 @@ class ReproduceRecipe:
                 recipe = folder.with_name(f"{folder.name}.yaml")
                 base, settings = self.layer(section, seed, folder)
                 write_layer(recipe, base=base, settings=settings)
-                if other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
-                    faults.append(f"{folder} was made with another {', '.join(other)}. Give another output_dir.")
                 needs = tuple(self.folder(need, seed) for need in section.needs)
                 after = scripts / "report.py" if self.reports and section.script != "tune" else None
-                found.append(Run(name, seed, scripts / f"{section.script}.py", recipe, folder, needs, after))
+                run = Run(name, seed, scripts / f"{section.script}.py", recipe, folder, needs, after)
+                if gone := run.outdated():
+                    faults.append(f"{folder} was made of another {', '.join(gone)} than is there now. Remove it too.")
+                elif other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
+                    faults.append(f"{folder} was made with another {', '.join(other)}. Give another output_dir.")
+                found.append(run)
         if faults:
             raise RecipeError(faults)
         return found
@@ -173,8 +180,11 @@ class ReproduceRecipe:
         if section.init_from is not None:
             # A size is for new trunks.
             plain.get("model", {}).pop("size", None)
-        if section.best_of is None:
-            plain = scaled(plain, epochs=self.epochs, steps=self.steps, rates=self.rates)
+        factors = {"epochs": self.epochs, "steps": self.steps, "rates": self.rates}
+        if section.best_of is None and set(factors.values()) != {1.0}:
+            below = {} if base is None else said_in(Path(base))
+            whole = overlay(Given.of(below, ""), Given.of(plain, ""), []).plain()
+            plain |= scaled({name: whole[name] for name in ("training", "schedule") if name in whole}, **factors)
         return None if base is None else Path(base), plain
 
     def layers(self, section: RunSection, seed: int) -> Iterator[dict[str, Any]]:

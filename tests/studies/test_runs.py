@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from statistics import mean, stdev
 
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.sections.tune import TuneRecipe
+from hf_multitask.studies.course import perform
 from hf_multitask.studies.jobs import gpu_at
-from hf_multitask.studies.rehearsal import rehearse
+from hf_multitask.studies.rehearsal import attempts, rehearse
 from hf_multitask.studies.runs import Run, execute, results, table
 from hf_multitask.studies.sections import KINDS, ReproduceRecipe
 
@@ -142,6 +145,60 @@ def test_a_folder_that_was_made_by_other_settings_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"plain-0 was made with another model, training\.") as error:
         other.build(tmp_path)
     assert len(error.value.faults) == 2
+
+
+def test_what_was_made_of_a_run_does_not_outlive_it(tmp_path):
+    runs = {"plain": {}, "both": {"script": "ensemble", "members": ["plain"]}}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    plain, both = [
+        replace(made, script=tmp_path / "script.py")
+        for made in study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path)
+    ]
+    execute([plain, both], jobs=1)
+    assert both.outdated() == []
+    assert len(study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path)) == 2
+    report = plain.folder / "report.json"
+    for spoil in (lambda: report.write_text(report.read_text() + "\n"), report.unlink):
+        spoil()
+        with pytest.raises(ValueError, match=r"both-0 was made of another plain-0 than is there now\. Remove it too\."):
+            study(tmp_path, "--seeds", "0", runs=runs).build(tmp_path)
+    rmtree(both.folder)
+    assert not both.outdated()
+
+
+def test_a_table_that_fails_hides_no_run_that_failed(run, tmp_path, monkeypatch, capsys):
+    made = study(tmp_path, "--seeds", "0", "--results", str(tmp_path / "shown"), runs={"plain": {}})
+    runs = [run("good", 0, "a"), run("worse", 0, "bad")]
+    with pytest.raises(RuntimeError, match="^1 of 2 runs failed") as failed:
+        perform(made, runs)
+    assert "could not be shown: The model" in str(failed.value)
+    assert "| good | 0" in capsys.readouterr().out
+
+
+def test_two_runs_of_one_name_are_refused_and_names_are_those_of_folders(tmp_path):
+    rates = {"sweep": {"training.learning_rate": [1e-5, 2e-5]}}
+    with pytest.raises(ValueError, match="Two are called lr-2e-05"):
+        study(tmp_path, runs={"lr": rates, "lr-2e-05": {}})
+    trunks = {"sweep": {"model.trunk": ["/a/bert", "/b/bert"]}}
+    made = study(tmp_path, "--seeds", "0", runs={"of": trunks})
+    assert list(made.sections()) == ["of-a-bert", "of-b-bert"]
+
+
+def test_factors_multiply_what_the_recipe_below_says(tmp_path):
+    base = {"training": {"num_train_epochs": 10, "learning_rate": 1e-5, "max_grad_norm": 2.0}}
+    (tmp_path / "below.yaml").write_text(json.dumps(base))
+    words = ["--seeds", "0", "--recipe", str(tmp_path / "below.yaml"), "--epochs", "0.1", "--rates", "4"]
+    runs = {"plain": {}, "more": {"settings": {"training": {"num_train_epochs": 20}}}}
+    for made, epochs in zip(study(tmp_path, *words, runs=runs).build(tmp_path), (1, 2), strict=True):
+        found = read_recipe(TrainRecipe, ["--config", str(made.recipe)]).training
+        assert found == {"num_train_epochs": epochs, "learning_rate": 4e-5, "max_grad_norm": 2.0}
+
+
+def test_a_dry_run_tries_every_choice_of_a_search():
+    search = "{model.dropout: {low: 0.1, high: 0.3}, training.per_device_train_batch_size: {choices: [8, 16, 32]}}"
+    tried = attempts("tune", read_recipe(TuneRecipe, ["--search", search]))
+    assert [one.training["per_device_train_batch_size"] for one in tried] == [8, 16, 32]
+    assert [one.model.dropout for one in tried] == [0.1, 0.3, 0.1]
 
 
 def test_a_search_of_other_trials_is_another_search(tmp_path):
