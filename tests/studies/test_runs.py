@@ -15,6 +15,7 @@ import pytest
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.sections.tune import TuneRecipe
+from hf_multitask.studies import course
 from hf_multitask.studies.course import perform
 from hf_multitask.studies.jobs import gpu_at
 from hf_multitask.studies.rehearsal import attempts, rehearse
@@ -168,10 +169,15 @@ def test_what_was_made_of_a_run_does_not_outlive_it(tmp_path):
 
 def test_a_table_that_fails_hides_no_run_that_failed(run, tmp_path, monkeypatch, capsys):
     made = study(tmp_path, "--seeds", "0", "--results", str(tmp_path / "shown"), runs={"plain": {}})
-    runs = [run("good", 0, "a"), run("worse", 0, "bad")]
-    with pytest.raises(RuntimeError, match="^1 of 2 runs failed") as failed:
-        perform(made, runs)
-    assert "could not be shown: The model" in str(failed.value)
+    made.build(tmp_path)
+
+    def refuse(*_):
+        raise ValueError("No room for it.")
+
+    monkeypatch.setattr(course, "write_results", refuse)
+    with pytest.raises(RuntimeError, match="1 of 2 runs failed") as failed:
+        perform(made, [run("good", 0, "a"), run("worse", 0, "bad")])
+    assert str(failed.value).endswith("It is bad.\n\nWhat is finished could not be shown: No room for it.")
     assert "| good | 0" in capsys.readouterr().out
 
 
