@@ -28,7 +28,8 @@ class Schedule(ABC):
     """The tasks of every step of an epoch.
 
     `sizes` counts the rows of each task, `passes` the steps that one pass over them takes. The plan is a
-    function of its arguments alone, with `draw` seeded by the caller, so that every process makes the same.
+    function of its arguments alone, with `draw` seeded by the caller, so that every process makes the same. `epochs`
+    is how many there will be; of a training that ends within its first it is the share of it.
     `every_task` says that no step leaves a task out.
     """
 
@@ -38,7 +39,7 @@ class Schedule(ABC):
     def plan(
         self,
         epoch: int,
-        epochs: int,
+        epochs: float,
         *,
         sizes: Mapping[str, int],
         passes: Mapping[str, int],
@@ -54,7 +55,7 @@ class RoundRobin(Schedule):
     def __init__(self, *, steps_per_epoch: int | None = None):
         self.steps_per_epoch = checked_steps(steps_per_epoch)
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         return [tuple(passes)] * (self.steps_per_epoch or max(passes.values()))
 
 
@@ -64,7 +65,7 @@ class Cycle(Schedule):
     def __init__(self, *, steps_per_epoch: int | None = None):
         self.steps_per_epoch = checked_steps(steps_per_epoch)
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         names = list(passes)
         steps = self.steps_per_epoch or len(names) * max(passes.values())
         # Turns go on over epochs: a cut cycle must not favour the first tasks for ever.
@@ -74,7 +75,7 @@ class Cycle(Schedule):
 class Sequential(Schedule):
     """One task after the other, a whole pass each."""
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         return [(name,) for name, steps in passes.items() for _ in range(steps)]
 
 
@@ -85,10 +86,10 @@ class Drawn(Schedule):
         self.steps_per_epoch = checked_steps(steps_per_epoch)
 
     @abstractmethod
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         """The chance of each task, in the order of `sizes`."""
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         names, p = list(sizes), self.probabilities(epoch, epochs, sizes)
         if len(p) != len(names):
             raise ValueError(f"Schedule must give {len(names)} probabilities, one per task. Got {len(p)}.")
@@ -107,28 +108,28 @@ class Temperature(Drawn):
             raise ValueError(f"Temperature must be above zero. Got {t:g}.")
         self.t = t
 
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         return powers(sizes, 1 / self.t)
 
 
 class Proportional(Drawn):
     """Task t has probability proportional to its size."""
 
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         return powers(sizes, 1.0)
 
 
 class SquareRoot(Drawn):
     """Task t has probability proportional to the square root of its size."""
 
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         return powers(sizes, 0.5)
 
 
 class Uniform(Drawn):
     """Every task is as likely as any other."""
 
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         return powers(sizes, 0.0)
 
 
@@ -136,25 +137,26 @@ class Annealed(Drawn):
     """Sample tasks by size at first, nearly evenly by the end.
 
     Task t has probability proportional to size[t] ** power, and power goes from `start` to `end` in equal
-    steps over the epochs (Stickland & Murray, 2019: 1 to .2), or over the steps of a run of one epoch.
+    steps over the epochs (Stickland & Murray, 2019: 1 to .2), or over the steps of a run of one epoch or less.
     """
 
     def __init__(self, *, start: float = 1.0, end: float = 0.2, steps_per_epoch: int | None = None):
         super().__init__(steps_per_epoch=steps_per_epoch)
         self.start, self.end = start, end
 
-    def probabilities(self, epoch: int, epochs: int, sizes: Mapping[str, int]) -> list[float]:
+    def probabilities(self, epoch: int, epochs: float, sizes: Mapping[str, int]) -> list[float]:
         return self.after(min(epoch / (epochs - 1), 1.0) if epochs > 1 else 0.0, sizes)
 
     def after(self, done: float, sizes: Mapping[str, int]) -> list[float]:
         """The chances when so much of the training is done."""
         return powers(sizes, self.start + (self.end - self.start) * done)
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         if epochs > 1:
             return super().plan(epoch, epochs, sizes=sizes, passes=passes, draw=draw)
         names, steps = list(sizes), self.length(passes)
-        chances = [np.cumsum(self.after(step / max(steps - 1, 1), sizes)) for step in range(steps)]
+        last = max(round(steps * epochs) - 1, 1)
+        chances = [np.cumsum(self.after(min(step / last, 1.0), sizes)) for step in range(steps)]
         # What rounding leaves above the last sum is the last task's.
         drawn = [
             min(int(np.searchsorted(sums, at, side="right")), len(names) - 1)
@@ -170,7 +172,7 @@ class EndWith(Schedule):
         self.schedule = schedule if isinstance(schedule, Schedule) else build_schedule(schedule)
         self.task = task
 
-    def plan(self, epoch: int, epochs: int, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+    def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
         if self.task not in passes:
             raise ValueError(unknown("task", self.task, passes))
         steps = self.schedule.plan(epoch, epochs, sizes=sizes, passes=passes, draw=draw)

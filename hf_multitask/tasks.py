@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from .models.configuration_multitask import name_fault
 from .models.objectives import Binary, Classification, Objective, Regression, build_objective
 
 __all__ = ["CFIMDB", "QQP", "SICK", "SST", "STS", "TASKS", "Task"]
@@ -29,8 +30,8 @@ class Task:
     scored: bool = True
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ValueError(f"A task's name is made of letters, digits and underscores. Got {self.name!r}.")
+        if fault := name_fault(self.name):
+            raise ValueError(fault)
         if self.weight < 0:
             raise ValueError(f"Task '{self.name}' needs a weight of zero or more. Got {self.weight:g}.")
 

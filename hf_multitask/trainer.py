@@ -32,6 +32,7 @@ from .training.checkpoints import WholeCheckpoints, newest_whole
 from .training.curves import Curves, NotFinite
 from .training.gradients import TaskGradients, misfits
 from .training.interruptions import Interrupted, Interruptible
+from .training.limits import too_much
 from .training.memory import Keeping
 from .training.optimizers import SparingAdamW, WholeState, groups
 from .training.origins import Origin
@@ -83,6 +84,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
             raise ValueError(f"Tasks have objectives and metrics of their own. Leave {', '.join(given)} out.")
         if processing_class is not None:
             model.tokenizer = processing_class
+        if faults := too_much(model):
+            raise ValueError(" ".join(faults))
         self.schedule = schedule or RoundRobin()
         # In the model's order, whatever order the rows came in.
         self.names = [name for name in model.config.tasks if name in train_dataset]
@@ -153,7 +156,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
             streamed=[name for name, task in self.encoded.items() if isinstance(task, StreamedTask)],
         )
         steps = self.sampler.steps
-        self.sampler.epochs = math.ceil(args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs)
+        epochs = args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs
+        self.sampler.epochs = math.ceil(epochs) if epochs > 1 else epochs
         self.sampler.last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)
         loader = DataLoader(
             StepDataset(self.encoded),
@@ -284,7 +288,16 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
             if changes and self.accelerator.is_main_process:
                 logger.warning(" ".join(changes))
         self.penalties.start(resume_from_checkpoint)
+        self.forget_temperatures()
         return super().train(resume_from_checkpoint, *args, **options)
+
+    def forget_temperatures(self) -> None:
+        """Those of the tasks that are trained were fitted to the model as it was."""
+        config = self.model.config
+        stale = [name for name in self.names if name in config.temperatures]
+        config.temperatures = {name: t for name, t in config.temperatures.items() if name not in stale}
+        if stale and self.accelerator.is_main_process:
+            logger.warning("The temperature of %s is dropped: it calibrated the model of before.", ", ".join(stale))
 
     @property
     def origin(self) -> Origin:

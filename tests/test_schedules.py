@@ -90,6 +90,16 @@ def test_annealed_goes_down_within_a_run_of_one_epoch():
     assert len(plan(Annealed(), epochs=1)) == sum(PASSES.values())
 
 
+def test_annealed_goes_down_within_a_part_of_an_epoch():
+    schedule = Annealed(steps_per_epoch=40_000)
+    whole, part = plan(Annealed(steps_per_epoch=10_000), epochs=1), plan(schedule, epochs=0.25)
+    assert part[:10_000] == whole
+    rest = [task for (task,) in part[10_000:]]
+    weights = np.array(list(SIZES.values()), dtype=float) ** 0.2
+    for task, p in zip(SIZES, weights / weights.sum(), strict=True):
+        assert rest.count(task) / 30_000 == pytest.approx(p, abs=0.02)
+
+
 def test_temperature_one_is_proportional_and_two_is_the_square_root():
     assert Temperature(1.0).probabilities(0, 1, SIZES) == Proportional().probabilities(0, 1, SIZES)
     assert Temperature(2.0).probabilities(0, 1, SIZES) == SquareRoot().probabilities(0, 1, SIZES)

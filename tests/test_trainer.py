@@ -1,3 +1,4 @@
+import copy
 import math
 import signal
 from pathlib import Path
@@ -262,6 +263,29 @@ def test_annealing_spans_the_epochs_that_max_steps_makes(tmp_path):
     trainer.get_train_dataloader()
     assert isinstance(trainer.schedule, Annealed)
     assert trainer.sampler.epochs == 3
+    trainer.args.max_steps = 1
+    trainer.get_train_dataloader()
+    assert trainer.sampler.epochs == 0.25
+
+
+def test_what_the_trunk_cannot_read_is_named_before_training(model, rows, tmp_path):
+    arguments = MultitaskTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
+    model.config.max_length = 65
+    model.tokenizer = copy.deepcopy(model.tokenizer)
+    model.tokenizer.add_tokens(["so", "on"])
+    with pytest.raises(ValueError, match=r"trunk has places for 64 tokens. Lower it. The tokenizer has 31 words, and"):
+        MultitaskTrainer(model, arguments, train_dataset=rows)
+    model.config.max_length = 64
+    model.resize_token_embeddings(31)
+    MultitaskTrainer(model, arguments, train_dataset=rows)
+
+
+def test_a_temperature_of_before_does_not_outlive_training(tmp_path, caplog):
+    trainer = build(tmp_path, schedule=ROUND, max_steps=1, eval_strategy="no", load_best_model_at_end=False)
+    trainer.model.config.temperatures = {"sst": 5.0}
+    trainer.train()
+    assert trainer.model.config.temperatures == {}
+    assert "The temperature of sst is dropped" in caplog.text
 
 
 def test_an_unknown_task_is_named(model, rows, tmp_path):

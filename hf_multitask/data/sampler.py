@@ -54,7 +54,7 @@ class MultitaskSampler:
         world: int = 1,
         accumulation: int = 1,
         seed: int = 0,
-        epochs: int = 1,
+        epochs: float = 1,
         window: int = WINDOW,
         fill: bool = False,
         streamed: Collection[str] = (),

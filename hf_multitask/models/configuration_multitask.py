@@ -4,6 +4,7 @@ from dataclasses import field
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
@@ -12,7 +13,7 @@ from .construct import unknown
 from .heads import HEADS, Cosine, build_head
 from .objectives import CosineEmbedding, Objective, build_objective, temperature_faults
 
-__all__ = ["MultitaskConfig"]
+__all__ = ["MultitaskConfig", "name_fault"]
 
 POOLINGS = ("cls", "mean", "pooler")
 
@@ -58,9 +59,8 @@ class MultitaskConfig(PreTrainedConfig):
     def faults(self) -> list[str]:
         found = [] if self.pooling in POOLINGS else [unknown("pooling", self.pooling, POOLINGS)]
         for name, task in self.tasks.items():
-            # Folders are named after tasks.
-            if not name.isidentifier():
-                found.append(f"Task {name!r}: a task's name is made of letters, digits and underscores.")
+            if fault := name_fault(name):
+                found.append(fault)
             try:
                 check_task(task)
             except ValueError as error:
@@ -79,6 +79,15 @@ class MultitaskConfig(PreTrainedConfig):
         if name not in self.tasks:
             raise ValueError(unknown("task", name, self.tasks))
         return self.tasks[name]
+
+
+def name_fault(name: str) -> str | None:
+    """Why a task cannot have this name, or None: its head and its folder have it too."""
+    if not name.isidentifier():
+        return f"A task's name is made of letters, digits and underscores. Got {name!r}."
+    if hasattr(nn.ModuleDict, name) or name == "training":
+        return f"A task cannot be called {name!r}, which means something to PyTorch. Take another name."
+    return None
 
 
 def check_task(task: dict[str, Any]) -> None:

@@ -14,18 +14,39 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import CONFIG_NAME
 
-__all__ = ["FULL", "HUB", "check_inside", "check_weights", "digest", "fetch", "fingerprint", "share_memory", "spelled"]
+__all__ = [
+    "FULL",
+    "HUB",
+    "TOKENIZER",
+    "check_inside",
+    "check_weights",
+    "digest",
+    "fetch",
+    "fingerprint",
+    "share_memory",
+    "spelled",
+]
 
 HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 """The options of a download."""
 
-READ = ["*.json", "*.safetensors", "*.txt", "*.model"]
+TOKENIZER = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.codes",
+    "*.model",
+)
+"""What a tokenizer is saved as: a fast one as tokenizer.json, others as their words and rules."""
+
+READ = ["*.json", "*.safetensors", "*.txt", "*.codes", "*.model"]
 """What is fetched of a repo: never a pickle."""
 
 MATTERS = (
     CONFIG_NAME,
-    "tokenizer.json",
-    "tokenizer_config.json",
+    *TOKENIZER,
     "*.safetensors",
     "adapters/*/adapter_config.json",
     "adapters/*/*.safetensors",

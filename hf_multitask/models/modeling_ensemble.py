@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, NamedTuple
 
 import torch
@@ -155,15 +156,12 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
             return
         pushing = {key: options.pop(key) for key in PUSHING if key in options}
         folder = Path(save_directory)
+        self.save_members(folder, **options)
         entries = []
         for number, (source, entry) in enumerate(zip(self.sources, self.config.members, strict=True)):
             inside = f"members/{number}"
-            where, lies = source.repo or {"folder": inside}, folder / inside
-            if source.repo and source.folder:
-                lies = source.folder
-            elif source.folder is None or source.folder.resolve() != lies.resolve():
-                self.member(number).save_pretrained(lies, **options)
-            entries.append({**where, "hash": fingerprint(lies), "tasks": entry["tasks"]})
+            where, lies = (source.repo, source.folder) if source.repo else ({"folder": inside}, folder / inside)
+            entries.append({**where, "hash": fingerprint(Path(str(lies))), "tasks": entry["tasks"]})
         if self._auto_class is not None:
             saved: Any = self.config
             custom_object_save(self, folder, config=saved)
@@ -171,6 +169,28 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         kept.members, kept.architectures = entries, [type(self).__name__]
         kept.save_pretrained(folder)
         self.push_if_asked(folder, **pushing)
+
+    def save_members(self, folder: Path, **options: Any) -> None:
+        """Put into a folder all members but those of the Hub, as they are in memory where they are there.
+
+        They may be read from this very folder meanwhile: each is written aside, and put in its place at the end.
+        """
+        moves = []
+        for number, source in enumerate(self.sources):
+            lies = folder / "members" / str(number)
+            aside = lies.with_name(f".{number}")
+            kept = not len(self.members) and source.folder is not None and source.folder.resolve() == lies.resolve()
+            if source.repo is None and not kept:
+                rmtree(aside, ignore_errors=True)
+                self.member(number).save_pretrained(aside, **options)
+                moves.append((number, aside, lies))
+        for number, aside, lies in moves:
+            rmtree(lies, ignore_errors=True)
+            aside.rename(lies)
+            before = self.sources[number].folder
+            if before is not None and before.resolve().is_relative_to(folder.resolve()):
+                # Where it was read from, another may lie now.
+                self.sources[number] = Source(lies)
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:

@@ -347,9 +347,15 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         return packing.pad(hidden).sum(1) / packing.lengths[:, None]
 
     def score(self, name: str, pooled: Tensor, rows: Tensor) -> Tensor:
-        """What the head of a task gives for its sequences [n, outputs]."""
+        """What the head of a task gives for its sequences [n, outputs].
+
+        Autocast ends before the heads: half precision would round away by how little scores differ.
+        """
         texts = [pooled[rows]] if rows.dim() == 1 else [pooled[rows[:, 0]], pooled[rows[:, 1]]]
-        return self.heads[name](*texts)
+        if not torch.is_autocast_enabled(pooled.device.type):
+            return self.heads[name](*texts)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.heads[name](*(text.float() for text in texts))
 
     def predict(
         self, task: str, first: Sequence[str], second: Sequence[str] | None = None, *, batch_size: int = 64

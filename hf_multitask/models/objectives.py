@@ -124,6 +124,13 @@ class Classification(Labelled):
     def outputs(self) -> int:  # type: ignore[override]
         return len(self.labels)
 
+    def target_complaint(self, label: Any) -> str | None:
+        if not isinstance(label, list | tuple):
+            return self.complaint(label)
+        if len(label) == len(self.labels) and min(label) >= 0 and math.isclose(sum(label), 1, abs_tol=1e-3):
+            return None
+        return f"label {shown(label)} is not {len(self.labels)} probabilities with a sum of 1"
+
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(scores, labels.long() if labels.dim() == 1 else labels.to(scores), reduction="none")
 
@@ -285,7 +292,8 @@ class CosineEmbedding(Ranged):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         cosine = scores.squeeze(-1)
-        near = (labels.to(scores.dtype) - self.low) / (self.high - self.low)
+        # A teacher's number may lie beyond the range.
+        near = ((labels.to(scores.dtype) - self.low) / (self.high - self.low)).clamp(0, 1)
         return near * (1 - cosine) + (1 - near) * (cosine - self.margin).clamp(min=0)
 
     def answers(self, scores: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """Trunks: how one is built, loaded and run, whichever encoder it is."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -12,7 +13,7 @@ from .batch import Batch
 from .configuration_multitask import MultitaskConfig
 from .modeling_minbert import MinBertModel
 
-__all__ = ["build_trunk", "load_encoder", "run_trunk"]
+__all__ = ["build_trunk", "load_encoder", "places", "run_trunk"]
 
 
 def build_trunk(config: MultitaskConfig) -> PreTrainedModel:
@@ -34,7 +35,21 @@ def load_encoder(path: str | Path, config: Any, *, pooler: bool, **loading: Any)
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ValueError(f"{path} lacks weights of a '{config.model_type}' encoder: {shown}. Is it another model?")
+    if "attention_mask" not in signature(model.forward).parameters:
+        raise ValueError(
+            f"A trunk must tell texts from padding, or what it says of one text depends on the others of its batch. "
+            f"{path} holds a '{config.model_type}', which cannot."
+        )
     return model
+
+
+def places(trunk: PreTrainedModel) -> int | None:
+    """How many tokens a trunk has positions for; None where it counts none."""
+    for name, module in trunk.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
+            # RoBERTa and its kind begin to count behind the padding.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
 
 
 def run_trunk(trunk: PreTrainedModel, batch: Batch, words: Tensor | None = None, **options: Any) -> tuple[Tensor, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..models.construct import unknown
-from ..models.members import check_inside, check_weights, digest
+from ..models.members import TOKENIZER, check_inside, check_weights, digest
 from ..recipe import read_yaml, yaml_text
 from ..report import Report
 from .cards import card, on_hub
@@ -17,11 +17,10 @@ __all__ = ["Files", "contents", "ours"]
 Files = dict[str, Path | bytes]
 """The files of a repo, by their paths there."""
 
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt")
 MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "adapters/*/adapter_*", *TOKENIZER)
 """What a model's folder holds of the model."""
 
-ENDINGS = (".json", ".safetensors", ".txt")
+ENDINGS = (".json", ".safetensors", ".txt", ".codes", ".model")
 
 BESIDE = ("*.png", "onnx/*.onnx", "onnx/*.data")
 """What else is published as it is. The report and the recipe are without the places on this machine."""

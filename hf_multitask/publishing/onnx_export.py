@@ -1,8 +1,10 @@
 """A model as one ONNX graph, checked against itself; needs what `pip install hf_multitask[onnx]` brings."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -64,8 +66,19 @@ def export_onnx(model: PreTrainedModel, folder: str | Path) -> Path:
     """
     if not isinstance(model, MultitaskModel):
         raise ValueError(f"A graph holds one model. Got an {type(model).__name__}: export its members one by one.")
+    if model.dtype != torch.float32:
+        raise ValueError(f"A graph is made of a model in float32. Got {model.dtype}: load it with dtype=torch.float32.")
     path = Path(folder, FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as aside:
+        draw_graph(model, Path(aside, FILE.name))
+        check(model, Path(aside, FILE.name))
+        os.replace(Path(aside, FILE.name), path)
+    return path
+
+
+def draw_graph(model: MultitaskModel, path: Path) -> None:
+    """Write a model's graph, whatever it gives."""
     given, tasks = read(model, SAMPLES), list(model.tasks)
     apart = any(model.config.texts(name) == 2 for name in tasks)
     rows: Any = 2 * torch.export.Dim("pairs", min=2) if apart else torch.export.Dim("rows", min=2)
@@ -90,8 +103,6 @@ def export_onnx(model: PreTrainedModel, folder: str | Path) -> Path:
     if model.config.adapters:
         model.trunk.set_adapter(tasks)
         model.choose_trained()
-    check(model, path)
-    return path
 
 
 def forget_traces(path: Path) -> None:
@@ -119,7 +130,6 @@ def check(model: MultitaskModel, path: Path) -> None:
         want = model.predict(name, first, second if task["pair"] else None).scores
         gap = float(np.abs(run_onnx(session, given)[name] - want.numpy()).max())
         if gap > NEAR:
-            path.unlink()
             raise ValueError(
                 f"The ONNX graph's scores of '{name}' are {gap:.2g} from the model's, and not within {NEAR:g}."
             )

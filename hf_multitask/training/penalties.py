@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
@@ -73,14 +74,22 @@ class Penalties(TrainerCallback):
     @property
     def due(self) -> bool:
         """Whether the current step has any."""
-        return any(self.step % member.every == 0 for member in self.members.values())
+        return any(map(self.acts, self.members.values()))
+
+    def acts(self, member: Regularizer) -> bool:
+        """Whether this is the step that chance chose of so many as the regularizer leaves out and one more.
+
+        Were it the first of them, tasks that take turns would always meet it, or never.
+        """
+        block, place = divmod(self.step, member.every)
+        return place == np.random.default_rng([self.seed, block]).integers(member.every)
 
     @torch.compiler.disable
     def __call__(self, replay: Replay, scores: Rows, weights: Rows) -> dict[str, Tensor]:
         """The penalty of each task in a pass, given its scores [n, outputs] and the weights of its rows [n]."""
         penalties: dict[str, Tensor] = {}
         for member in self.members.values():
-            if self.step % member.every == 0:
+            if self.acts(member):
                 for name, penalty in self.apply(member, replay, scores, weights).items():
                     penalties[name] = penalties[name] + penalty if name in penalties else penalty
         return penalties

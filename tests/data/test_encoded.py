@@ -91,6 +91,13 @@ def labelled(*labels):
         ("sst", labelled(1, None), "task 'sst' has rows without a label"),
         ("cfimdb", labelled(0, -1), "label -1 is not one of the ids 0 to 1"),
         ("mark", labelled(0.5, math.inf), "label inf is outside 0 to 5"),
+        ("mark", labelled([0.5, 0.5], [1.0, 0.0]), r"task 'mark': label '\[0.5, 0.5\]' is outside 0 to 5"),
+        ("sst", labelled([0.5, 0.5]), r"label '\[0.5, 0.5\]' is not 5 probabilities with a sum of 1"),
+        ("sst", labelled([0.5] * 5), "is not 5 probabilities with a sum of 1"),
+        ("sst", labelled([math.nan] * 5), "is not 5 probabilities with a sum of 1"),
+        ("cfimdb", labelled([0.5, 0.5]), r"label '\[0.5, 0.5\]' is not one of the ids"),
+        ("sst", datasets.Dataset.from_dict({"first": ["a", None], "label": [0, 1]}), "no text in first of row 1"),
+        ("sst", datasets.Dataset.from_dict({"first": [3], "label": [0]}), "no texts in first, but int64"),
     ],
 )
 def test_rows_that_cannot_be_learnt_are_refused(small, tokenizer, task, given, message):

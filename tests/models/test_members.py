@@ -1,13 +1,15 @@
 """What may be read of a model's folder, and what may not."""
 
 import json
+from pathlib import PurePath
 
 import pytest
 import torch
 from transformers import AutoModel, BertJapaneseTokenizer
 
 from hf_multitask import EnsembleModel, PalConfig
-from hf_multitask.models.members import spelled
+from hf_multitask.models.members import READ, fingerprint, spelled
+from hf_multitask.publishing.manifest import contents
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def strange_head(folder):
         (pickled_adapter, "a pickle, which is not read"),
         (linked, "leads out of"),
         (strange_adapter, "Unknown kind 'EVIL'"),
-        (strange_task, "a task's name is made of letters"),
+        (strange_task, "A task's name is made of letters"),
         (strange_head, "Unknown head 'Evil'"),
         (lambda folder: renamed(folder, trunk={"model_type": "evil"}), "Unknown trunk type 'evil'"),
     ],
@@ -90,3 +92,21 @@ def test_tokenizers_written_in_python_are_known_again(tmp_path):
     assert spelled(BertJapaneseTokenizer.from_pretrained(tmp_path / "kept")) == spelled(one)
     others = [made("a", "rug"), made("a", "film", do_lower_case=True)]
     assert len({spelled(tokenizer) for tokenizer in (one, *others)}) == 3
+
+
+def test_a_tokenizer_of_words_and_rules_is_part_of_what_a_model_is(model, tmp_path):
+    """It has no tokenizer.json: its files are fetched, published, and tell whether it is the same."""
+    lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film"]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines))
+    kinds = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
+    model.tokenizer = BertJapaneseTokenizer(str(tmp_path / "vocab.txt"), **kinds)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "bpe.codes").write_text("a b 1")
+    before = fingerprint(tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"vocab.txt", "bpe.codes"} <= names & contents(tmp_path / "model", "me/model").keys()
+    assert all(any(PurePath(name).match(pattern) for pattern in READ) for name in names)
+    for name, text in (("vocab.txt", "\n".join([*lines[:5], "film", "a"])), ("bpe.codes", "b a 1")):
+        (tmp_path / "model" / name).write_text(text)
+        assert fingerprint(tmp_path / "model") != before
+        before = fingerprint(tmp_path / "model")

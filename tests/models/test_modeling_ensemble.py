@@ -321,6 +321,27 @@ def test_saved_over_itself_it_stays_whole(folders, tmp_path):
     assert_equal(scores(AutoModel.from_pretrained(tmp_path / "ensemble")), scores(ensemble))
 
 
+def test_saved_over_itself_it_keeps_what_was_changed_in_memory(folders, tmp_path):
+    EnsembleModel.from_members(folders).save_pretrained(tmp_path / "ensemble")
+    ensemble = AutoModel.from_pretrained(tmp_path / "ensemble")
+    with torch.no_grad():
+        ensemble.members[0].heads["sst"].out.weight.mul_(2)
+    ensemble.save_pretrained(tmp_path / "ensemble")
+    assert_equal(scores(AutoModel.from_pretrained(tmp_path / "ensemble")), scores(ensemble))
+    assert sorted(os.listdir(tmp_path / "ensemble" / "members")) == ["0", "1", "2"]
+
+
+def test_members_may_change_places_within_their_folder(folders, tmp_path):
+    first = EnsembleModel.from_members(folders[:2], combiner={"class": "Route", "member": 0})
+    first.save_pretrained(tmp_path / "ensemble")
+    places = [tmp_path / "ensemble" / "members" / name for name in "10"]
+    turned = EnsembleModel.from_members(places, combiner={"class": "Route", "member": 0}, one_at_a_time=True)
+    want = scores(turned)
+    turned.save_pretrained(tmp_path / "ensemble")
+    assert_equal(scores(turned), want)
+    assert_equal(scores(AutoModel.from_pretrained(tmp_path / "ensemble")), want)
+
+
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [

@@ -15,6 +15,8 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     ElectraConfig,
+    FNetConfig,
+    FNetModel,
     GPT2Config,
     GPT2Model,
     ModernBertConfig,
@@ -105,6 +107,20 @@ def test_the_mean_is_one_in_half_precision_too(every):
         found = every(**three, labels={"sst": labels[:3]})
     each = every.objectives["sst"].loss(found.scores["sst"].float(), labels[:3])
     torch.testing.assert_close(found.loss, each.mean())
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_heads_score_in_single_precision_whatever_the_trunk_computes_in(small, tokenizer, apart):
+    head = {"class": "Cosine" if apart else "MLP"}
+    model = MultitaskModel(MultitaskConfig(trunk=small, tasks={"sts": {**STS.describe(), "head": head}}, max_length=32))
+    model.tokenizer = tokenizer
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model.predict("sts", FIRST, SECOND).scores
+        direct = model(**step(model, ["sts"])).scores["sts"]
+    assert direct.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+    model.to(torch.bfloat16)
+    assert model(**step(model, ["sts"])).scores["sts"].dtype == torch.bfloat16
 
 
 def test_a_trunk_in_half_precision_is_trained_in_single(every, tmp_path):
@@ -272,6 +288,13 @@ def test_refuses_what_is_no_encoder(tmp_path):
         MultitaskModel.from_trunk(tmp_path, {"sst": SST.describe()})
 
 
+def test_refuses_what_cannot_tell_texts_from_padding(tmp_path):
+    config = FNetConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, intermediate_size=32)
+    FNetModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a 'fnet', which cannot"):
+        MultitaskModel.from_trunk(tmp_path, {"sst": SST.describe()})
+
+
 def test_refuses_weights_of_another_model(small, tmp_path):
     GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     small.save_pretrained(tmp_path)
@@ -293,6 +316,13 @@ def test_refuses_weights_of_another_model(small, tmp_path):
 def test_mistakes_are_named(every, call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call(every)
+
+
+@pytest.mark.parametrize("name", ["type", "items", "training"])
+def test_names_that_pytorch_has_taken_are_refused(small, name):
+    for make in (lambda: Task(name, SST.objective), lambda: MultitaskConfig(trunk=small, tasks={name: SST.describe()})):
+        with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
+            make()
 
 
 def test_all_faults_of_a_configuration_come_at_once(small):

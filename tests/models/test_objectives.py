@@ -106,6 +106,8 @@ def test_cosine_embedding_equals_that_of_torch_at_both_ends():
     cosine = nn.functional.cosine_similarity(u, v)[:, None]
     want = nn.CosineEmbeddingLoss(margin=0.1, reduction="none")(u, v, 2 * y - 1)
     torch.testing.assert_close(CosineEmbedding(margin=0.1).loss(cosine, y), want)
+    beyond = [CosineEmbedding(0, 5).loss(torch.tensor([[c]]), torch.tensor([-1.5])) for c in (0.0, -0.5)]
+    assert beyond[0] == beyond[1] == 0
     half = CosineEmbedding(0, 5).loss(torch.tensor([[0.4]]), torch.tensor([2.5]))
     torch.testing.assert_close(half, torch.tensor([0.5 * 0.6 + 0.5 * 0.4]))
 

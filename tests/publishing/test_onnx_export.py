@@ -9,7 +9,7 @@ from batches import FIRST, SECOND
 
 from hf_multitask import SST, STS, EnsembleModel, MultitaskConfig, MultitaskModel, PalConfig
 from hf_multitask.publishing import onnx_export
-from hf_multitask.publishing.onnx_export import check, export_onnx, open_onnx, read, run_onnx
+from hf_multitask.publishing.onnx_export import export_onnx, open_onnx, read, run_onnx
 
 APART = dataclasses.replace(STS, head={"class": "Cosine"})
 
@@ -29,10 +29,14 @@ def test_the_graph_gives_what_the_model_gives(small, tokenizer, tmp_path, monkey
     want = model.predict("sts", FIRST, SECOND).scores
     torch.testing.assert_close(torch.tensor(found["sts"]), want, atol=1e-5, rtol=0)
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "pooler" not in name)
+    before = path.read_bytes()
     monkeypatch.setattr(onnx_export, "NEAR", -1.0)
     with pytest.raises(ValueError, match="from the model's"):
-        check(model, path)
-    assert not path.exists()
+        export_onnx(model, tmp_path)
+    assert path.read_bytes() == before
+    assert [part.name for part in path.parent.iterdir()] == [path.name]
+    with pytest.raises(ValueError, match=r"load it with dtype=torch\.float32"):
+        export_onnx(model.to(torch.bfloat16), tmp_path)
 
 
 def test_an_ensemble_is_no_graph(model, tmp_path):

@@ -136,18 +136,29 @@ def test_the_loss_holds_every_penalty_with_its_weight(tmp_path):
         assert entry["smart_ratio"] > 0
 
 
-def test_every_third_step_counts_threefold(tmp_path):
-    spec = {**QUIET, "max_steps": 4, "learning_rate": 0.0}
+def test_one_of_three_steps_counts_threefold(tmp_path):
+    spec = {**QUIET, "max_steps": 6, "learning_rate": 0.0}
     each, third = (
         losses(end_of(build(tmp_path, **spec, regularizers=[{**SMART, "every": every}]))) for every in (1, 3)
     )
-    assert [("smart_sst" in entry) for entry in third] == [True, False, False, True]
-    for number in (0, 3):
+    acting = [number for number, entry in enumerate(third) if "smart_sst" in entry]
+    assert [number // 3 for number in acting] == [0, 1]
+    for number in acting:
         assert third[number]["smart_sst"] == pytest.approx(each[number]["smart_sst"])
         extra = third[number]["loss"] - sum(third[number][f"loss_{name}"] for name in ("sst", "qqp", "sts"))
         assert extra == pytest.approx(
             3 * sum(each[number][f"smart_{name}"] for name in ("sst", "qqp", "sts")), rel=1e-3
         )
+
+
+def test_tasks_that_take_turns_meet_it_equally_often(model):
+    host = Penalties([Smart(every=3)], model, tasks=model.tasks, accelerator=Accelerator(cpu=True), seed=0)
+    acting = []
+    for host.step in range(900):
+        if host.due:
+            acting.append(host.step)
+    assert [step // 3 for step in acting] == list(range(300))
+    assert all(80 < sum(step % 3 == turn for step in acting) < 120 for turn in range(3))
 
 
 @pytest.mark.parametrize("spec", [SMART, {**SMART, "dropout": "off"}, BREGMAN], ids=["shared", "off", "bregman"])
