@@ -124,9 +124,8 @@ class Smart(Regularizer):
     def climb(self, noise: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
         """One step of ascent."""
         if self.mode != "paper":
-            if self.mode == "mtdnn":
-                gradient = gradient / positive(sizes(gradient, self.norm))[:, None]
-            noise = noise + self.eta * gradient
+            size = positive(sizes(gradient, self.norm))[:, None] if self.mode == "mtdnn" else 1
+            noise = noise + self.eta * gradient / size
             return noise / (sizes(noise, self.norm) + self.epsilon)[:, None]
         size = batch.to_tokens(row_sizes(gradient, self.norm, batch))[:, None]
         noise = noise + self.eta * gradient / positive(size)
