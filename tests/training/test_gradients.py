@@ -264,7 +264,7 @@ def test_what_could_have_no_effect_is_refused(options, message, tmp_path):
 
 def test_a_task_may_be_named_like_a_part_of_the_trunk(small, tokenizer, rows, tmp_path):
     tasks = {"attention": SST.describe(), "dense": QQP.describe()}
-    model = MultitaskModel(MultitaskConfig(trunk=small, tasks=tasks))
+    model = MultitaskModel(MultitaskConfig(trunk=small, tasks=tasks, max_length=32))
     trainer = MultitaskTrainer(
         model,
         MultitaskTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False),
