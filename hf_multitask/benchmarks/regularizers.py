@@ -21,7 +21,7 @@ __all__ = ["contenders"]
 
 
 def contenders(workload: Workload) -> list[Contender]:
-    """Training steps with each regularizer; what comes every fourth step is measured over four."""
+    """Training steps with each regularizer; what comes in one of four steps is measured over four."""
     plain = workload.training(workload.model())
     steps = [
         Contender("plain", plain),

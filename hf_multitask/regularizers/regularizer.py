@@ -22,7 +22,8 @@ class Regularizer(ABC):
 
     Called with a pass that can be repeated and its scores by task [n, outputs], it gives the divergence of each row,
     whose mean times `weight` joins the task's loss, and by name what else is worth logging of each row. It is applied
-    in each `every`-th step with its weight times `every`, to a share of the rows of each task, `fraction`.
+    in one of `every` steps, drawn by chance, with its weight times `every`, to a share of the rows of each task,
+    `fraction`.
 
     `repeats` says that the scores must come from the very pass that is repeated, `climbs` that it goes backwards within
     the model's pass forward. `measures` are the names of what else is logged, `levers` what makes the penalty larger.
