@@ -1,11 +1,12 @@
 """Publishing on the Hub: everything in one commit, or nothing."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import httpx2  # what huggingface_hub speaks to the Hub by
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -50,6 +51,8 @@ def publish(
         repo = f"{me}/{repo}"
     files = contents(folder, repo, base=base)
     with said(repo, api.endpoint, me):
+        if base is None and "adapter_config.json" in files:
+            check_base(api, json.loads(cast(bytes, files["adapter_config.json"]))["base_model_name_or_path"])
         api.create_repo(repo, private=private, exist_ok=True)
         if private and not api.repo_info(repo).private:
             raise ValueError(f"{repo} is there, and everybody sees it. Make it private on the Hub, or name another.")
@@ -97,6 +100,12 @@ def check_repo(repo: str) -> None:
         raise ValueError(
             f"A repo is named user/name, of letters, digits, '-', '_' and '.', without '..' or '--'. Got {repo!r}."
         ) from error
+
+
+def check_base(api: HfApi, base: str) -> None:
+    """Raise unless there is such a model: what looks like a name may have been a folder."""
+    if not api.repo_exists(base):
+        raise ValueError(f"The adapter's base {base} is no model on the Hub. Name the published one: --base user/name.")
 
 
 def check_same_kind(repo: str, there: Iterable[str], files: Files) -> None:

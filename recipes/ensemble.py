@@ -44,7 +44,9 @@ def main(argv):
     rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:
-        taken = soft_rows(ensemble, rows["train"], trust=recipe.trust, **asking)
+        taken = soft_rows(
+            ensemble, rows["train"], objectives={t.name: t.objective for t in tasks}, trust=recipe.trust, **asking
+        )
         set_seed(recipe.seed)
         taught_by = replace(student, output_dir=str(folder / "student"), seed=recipe.seed)
         trainer = build_trainer(taught_by, rows, sections=sections, taught=taken)

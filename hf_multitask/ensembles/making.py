@@ -15,7 +15,7 @@ from ..metrics import mean_score
 from ..models.combiners import Combiner
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
-from ..models.objectives import translated
+from ..models.objectives import Objective, translated
 from ..training.backends import processes
 from .ballots import Ballot, collect, texts_of
 from .calibration import fit_temperature
@@ -134,16 +134,18 @@ def soft_rows(
     ensemble: EnsembleModel,
     rows: Mapping[str, Dataset],
     *,
+    objectives: Mapping[str, Objective] | None = None,
     trust: float = 1.0,
     cache: str | Path | None = None,
     batch_size: int = 64,
 ) -> dict[str, Dataset]:
-    """Training rows that say what the ensemble says of them."""
-    said = collect(ensemble, rows, cache=cache, batch_size=batch_size)
-    return {
-        name: soften(rows[name], ballot.join(ensemble.config.combiner(name)), ballot.objective, trust=trust)
-        for name, ballot in said.items()
-    }
+    """Training rows that say what the ensemble says of them, in terms of a student's `objectives` or its own."""
+    taken = {}
+    for name, ballot in collect(ensemble, rows, cache=cache, batch_size=batch_size).items():
+        own = (objectives or {}).get(name, ballot.objective)
+        scores = translated(ballot.join(ensemble.config.combiner(name)), ballot.objective, own)
+        taken[name] = soften(rows[name], scores, own, trust=trust)
+    return taken
 
 
 def taught(

@@ -74,6 +74,10 @@ def check_texts(task: str, first: Sequence[str], second: Sequence[str] | None, *
         raise ValueError("predict takes lists of texts, such as predict('sst', ['A fine film.']). Got one string.")
     if second is not None and len(first) != len(second):
         raise ValueError(f"Both sides of a pair must be equally many. Got {len(first)} and {len(second)} texts.")
+    for side in (first, second if second is not None else ()):
+        for number, text in enumerate(side):
+            if not isinstance(text, str):
+                raise ValueError(f"Task '{task}' reads texts, and row {number} has none: {text!r}.")
 
 
 def encode(

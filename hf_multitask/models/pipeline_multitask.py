@@ -29,22 +29,26 @@ class MultitaskPipeline(Pipeline):
     _load_feature_extractor: Any = False
     model: Any
 
-    def __call__(self, inputs: Any, *, tasks: Sequence[str] | None = None, batch_size: int = 64) -> Any:  # type: ignore
+    def __call__(self, inputs: Any, *, tasks: Sequence[str] | None = None, batch_size: int | None = None) -> Any:  # type: ignore
+        if isinstance(tasks, str):
+            raise ValueError(f"tasks is a list of names, such as [{tasks!r}].")
         single = isinstance(inputs, str | dict)
         rows = [self.preprocess(one) for one in ([inputs] if single else inputs)]
-        answers = self._forward(rows, tasks=tasks, batch_size=batch_size)
+        answers = self._forward(rows, tasks=tasks, batch_size=batch_size or self._batch_size or 64)
         return answers[0] if single else answers
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         if options:
-            raise TypeError(f"Give {', '.join(options)} to the call and not to the pipeline.")
+            advice = "Give tasks to the call." if "tasks" in options else "There are tasks and batch_size."
+            raise TypeError(f"This pipeline has no option {', '.join(options)}. {advice}")
         return {}, {}, {}
 
     def preprocess(self, one: Any) -> tuple[str, str | None]:  # type: ignore[override]
         """A text, and the other one of a pair."""
         if isinstance(one, str):
             return one, None
-        if isinstance(one, dict) and one.keys() <= {"text", "text_pair"} and isinstance(one.get("text"), str):
+        texts = isinstance(one, dict) and isinstance(one.get("text"), str) and isinstance(one.get("text_pair", ""), str)
+        if texts and one.keys() <= {"text", "text_pair"}:
             return one["text"], one.get("text_pair")
         raise ValueError(f"An input is a text, or a pair {{'text': .., 'text_pair': ..}}. Got {one!r}.")
 

@@ -99,9 +99,21 @@ def adapter(folder: Path, base: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{folder} is an adapter, of no use without its base. Name the published model: --base user/name."
         )
+    if base is None and learnt_too(folder.parent.parent):
+        raise ValueError(
+            f"{folder} was trained together with its base, so that it does not fit {named}. Publish the model, "
+            "and name it: --base user/name."
+        )
     whole = f'hf_multitask.MultitaskModel.from_pretrained("{named}", adapters=False).trunk'
     bare = f'transformers.AutoModel.from_pretrained("{named}")'
     return {"kind": config["peft_type"], "base": named, "whole": base, "loading": whole if base else bare}
+
+
+def learnt_too(folder: Path) -> bool:
+    """Whether a model's trunk changed while its adapters were trained."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return config.get("model_type") == "multitask" and (not config["freeze_trunk"] or config["train_norms"])
 
 
 def told(task: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..models.construct import unknown
-from ..models.members import TOKENIZER, check_inside, check_weights, digest
+from ..models.members import TOKENIZER, check_inside, check_weights, digest, fetch
 from ..recipe import read_yaml, yaml_text
 from ..report import Report
 from .cards import card, on_hub
@@ -61,8 +61,7 @@ def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files
         files[path.relative_to(folder).as_posix()] = path
     if kind != "adapter":
         files["config.json"] = written(settings(json.loads(text_of(files["config.json"]))))
-        pals = any('"PAL"' in path.read_text(encoding="utf-8") for path in folder.rglob("adapter_config.json"))
-        files |= {name: text.encode() for name, text in code(pals=pals).items()}
+        files |= {name: text.encode() for name, text in code(pals=has_pals(folder)).items()}
     known: Any = {"weights": weights, "report": report, "recipe": recipe}
     files["README.md"] = str(card(folder, repo, kind=kind, base=base, **known)).encode()
     return dict(sorted(files.items()))
@@ -100,9 +99,10 @@ def staged(folder: Path, base: str | None = None) -> Files:
     files: Files = {path.relative_to(folder).as_posix(): path for path in found if path.suffix in ENDINGS}
     for path in [path for path in found if path.name == "adapter_config.json"]:
         files[path.relative_to(folder).as_posix()] = based(path, base)
-    if (folder / "members").is_dir():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        for entry in [entry for entry in config["members"] if "folder" in entry]:
+    if (folder / "config.json").is_file():
+        config = unplaced(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        members = config["members"] if config["model_type"] == "ensemble" else []
+        for entry in [entry for entry in members if "folder" in entry]:
             check_inside(folder / entry["folder"], folder)
             kind_of(folder / entry["folder"])
             inside = staged(folder / entry["folder"])
@@ -110,6 +110,22 @@ def staged(folder: Path, base: str | None = None) -> Files:
             files |= {f"{entry['folder']}/{name}": file for name, file in inside.items()}
         files["config.json"] = written(config)
     return files
+
+
+def unplaced(config: Any) -> Any:
+    """A configuration without the places that its parts were read from, which change nothing."""
+    if isinstance(config, dict):
+        return {key: unplaced(part) for key, part in config.items() if key != "_name_or_path"}
+    return [unplaced(part) for part in config] if isinstance(config, list) else config
+
+
+def has_pals(folder: Path) -> bool:
+    """Whether a model has PALs, or an ensemble a member with some, which may lie on the Hub."""
+    if any('"PAL"' in path.read_text(encoding="utf-8") for path in folder.rglob("adapter_config.json")):
+        return True
+    configs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("config.json")]
+    entries = [entry for config in configs for entry in config.get("members", ()) if "repo" in entry]
+    return any(has_pals(fetch(entry["repo"], revision=entry["revision"])) for entry in entries)
 
 
 def text_of(file: Path | bytes) -> str:

@@ -39,7 +39,7 @@ class Regularizer(ABC):
         if not weight >= 0:
             raise ValueError(f"weight of {name} must be 0 or more. Got {weight:g}.")
         if every < 1:
-            raise ValueError(f"every of {name} must be 1 or more: each so many steps. Got {every}.")
+            raise ValueError(f"every of {name} must be 1 or more: one of so many steps. Got {every}.")
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction of {name} must be above 0, and 1 at most. Got {fraction:g}.")
         self.weight, self.every, self.fraction = weight, every, fraction

@@ -1,5 +1,7 @@
 """A Hub on loopback, and what is published to it."""
 
+import json
+
 import pytest
 import torch
 from hub_server import Hub
@@ -48,6 +50,10 @@ def folder(build, report, tmp_path):
     """A trained model's folder, with a report and a recipe."""
     folder = tmp_path / "model"
     build(0).save_pretrained(folder)
+    # Where a trunk was read from, its configuration remembers.
+    config = json.loads((folder / "config.json").read_text())
+    config["trunk"]["_name_or_path"] = "/home/somebody/trunk"
+    (folder / "config.json").write_text(json.dumps(config))
     report.save(folder)
     recipe = {"output_dir": str(folder), "data": {"source": {"class": "Course", "data_dir": "/home/somebody/data"}}}
     (folder / "recipe.yaml").write_text(yaml_text(recipe))

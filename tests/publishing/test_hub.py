@@ -73,6 +73,37 @@ def test_an_adapters_base_on_another_machine_is_not_told(place, hub, build, tmp_
     assert not [name for name, content in hub.files("me/pal").items() if b"gone" in content]
 
 
+def test_an_adapter_fits_a_base_of_the_hub_that_it_was_trained_beside(hub, build, tmp_path):
+    model, place = build(0, pals=True), tmp_path / "pal" / "adapters" / "sst" / "adapter_config.json"
+    model.save_pretrained(tmp_path / "pal")
+    place.write_text(json.dumps({**json.loads(place.read_text()), "base_model_name_or_path": "me/base"}))
+    with pytest.raises(ValueError, match=r"was trained together with its base, so that it does not fit me/base\."):
+        publish(tmp_path / "pal" / "adapters" / "sst", "me/sst")
+    model.freeze_trunk()
+    model.config.save_pretrained(tmp_path / "pal")
+    with pytest.raises(ValueError, match="The adapter's base me/base is no model on the Hub"):
+        publish(tmp_path / "pal" / "adapters" / "sst", "me/sst")
+    build(0).push_to_hub("me/base")
+    publish(tmp_path / "pal" / "adapters" / "sst", "me/sst")
+    assert "me/base" in hub.files("me/sst")["README.md"].decode()
+
+
+def test_a_model_over_an_ensemble_is_a_model(hub, build, tmp_path):
+    EnsembleModel.from_members([build(0)]).save_pretrained(tmp_path / "both")
+    build(1).save_pretrained(tmp_path / "both")
+    publish(tmp_path / "both", "me/both")
+    assert not [name for name in hub.files("me/both") if name.startswith("members/")]
+
+
+def test_pals_of_a_member_on_the_hub_need_their_code_too(hub, build):
+    build(0, pals=True).push_to_hub("me/pals")
+    EnsembleModel.from_members(["me/pals"]).push_to_hub("me/both")
+    assert "pal_layer.py" in hub.files("me/both")
+    build(0).push_to_hub("me/plain")
+    EnsembleModel.from_members(["me/plain"]).push_to_hub("me/other")
+    assert "pal_layer.py" not in hub.files("me/other")
+
+
 @pytest.mark.parametrize("step", ["lfs", "commit"])
 def test_a_push_that_is_cut_leaves_the_last_whole_commit(step, hub, folder, build, tmp_path):
     publish(folder, "me/model")
@@ -93,7 +124,7 @@ def test_what_is_published_holds_no_pickle_and_no_place_on_this_machine(hub, fol
     assert {"curve.png", "report.json", "report.md", "recipe.yaml"} <= hub.files().keys()
     for name, content in hub.files().items():
         assert b"/home/" not in content, name
-        assert str(folder).encode() not in content, name
+        assert str(folder.parent).encode() not in content, name
         assert b"hf_mine" not in content, name
 
 
