@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -27,6 +28,8 @@ __all__ = [
 
 FEW = 20
 """How many choices a message may list."""
+
+NAMES = re.compile(r"[\w.]+(\s*,\s*[\w.]+)*")
 
 
 class RecipeError(ValueError):
@@ -192,6 +195,9 @@ class Reader:
         if given.value is None and type(None) in get_args(kind):
             return None
         kinds = [one for one in get_args(kind) if one is not type(None)]
+        if str in kinds and isinstance(given.value, str) and not NAMES.fullmatch(given.value):
+            # What is no list of names, such as PEFT's all-linear or a pattern, is one text.
+            kinds.sort(key=lambda one: one is not str)
         if any(isinstance(one, type) and issubclass(one, Enum) for one in kinds):
             kinds = [one for one in kinds if one is not str]
         faults = []

@@ -143,7 +143,7 @@ def optimize(
 
     def seeded(trial: optuna.Trial) -> float:
         # By the trial's number: workers that share a seed must not try the same.
-        study.sampler = optuna.samplers.TPESampler(seed=seed * 1_000_003 + trial.number)
+        study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + trial.number) % 2**32)
         try:
             return run(trial)
         except Interrupted as error:

@@ -11,14 +11,14 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 from transformers import set_seed
 
 from hf_multitask.assembly.finished import own_sources, read_asking
-from hf_multitask.assembly.folders import claim_folder, move_model
+from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
 from hf_multitask.assembly.rows import load_rows
 from hf_multitask.assembly.trainers import build_trainer
 from hf_multitask.ensembles.ballots import collect
 from hf_multitask.ensembles.judgement import judge
 from hf_multitask.ensembles.making import combine, gather, mix, soft_rows, taught
 from hf_multitask.evaluation.answers import Answers, save_answers
-from hf_multitask.recipe import RecipeError, read_recipe, run, write_recipe
+from hf_multitask.recipe import RecipeError, read_recipe, run
 from hf_multitask.sections.ensemble import EnsembleRecipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.tasks import Task
@@ -27,8 +27,7 @@ from hf_multitask.tasks import Task
 def main(argv):
     recipe, own = read_asking(EnsembleRecipe, argv, lambda asked: asked.members)
     student = read_recipe(TrainRecipe, ["--config", recipe.student]) if recipe.student else None
-    folder = claim_folder(recipe)
-    write_recipe(recipe, folder)
+    folder = check_folder(recipe)
     ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
     recipe.check_tasks(ensemble.tasks)
     asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}
@@ -42,6 +41,7 @@ def main(argv):
         tasks = [section.build() for section in sections]
         own = own_sources(student)
     rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
+    claim_folder(recipe)
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:
         taken = soft_rows(

@@ -9,11 +9,11 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.folders import claim_folder, move_model
+from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
 from hf_multitask.assembly.trainers import build_first_stage
 from hf_multitask.plots import can_plot
 from hf_multitask.pretraining.encoder import save_encoder
-from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections.pretrain import PretrainRecipe
 from hf_multitask.training.backends import leave
 from hf_multitask.training.checkpoints import chosen
@@ -24,14 +24,16 @@ DEFAULT = Path(__file__).parent / "configs" / "pretrain" / "demo.yaml"
 def main(argv):
     recipe = read_recipe(PretrainRecipe, argv, default=DEFAULT)
     folder, started, first = Path(recipe.output_dir), time.time(), recipe.arguments().process_index == 0
+    resume = chosen(recipe.resume, folder)
     if first:
-        claim_folder(recipe, resume=recipe.resume is not None)
-        write_recipe(recipe, folder)
+        check_folder(recipe, resume=recipe.resume is not None)
     set_seed(recipe.seed)
     encoder, trainer, judge = build_first_stage(recipe)
+    if first:
+        claim_folder(recipe, resume=recipe.resume is not None)
     trunk = recipe.model.trunk or "minbert, new"
     before = judge(encoder, trunk=trunk) if first else None
-    trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
+    trained = trainer.train(resume_from_checkpoint=resume)
     trainer.save_state()
     if before is not None:
         after = judge(encoder, trunk=trunk)

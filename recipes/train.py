@@ -9,12 +9,12 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.folders import claim_folder, move_model
+from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
 from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.evaluation.baseline import BagOfWords
 from hf_multitask.evaluator import evaluate
-from hf_multitask.recipe import read_recipe, run, write_recipe
+from hf_multitask.recipe import read_recipe, run
 from hf_multitask.report import chance
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.training.backends import leave
@@ -28,13 +28,17 @@ def main(argv):
     recipe = read_recipe(TrainRecipe, argv, default=DEFAULT)
     arguments = recipe.arguments()
     folder, started = Path(recipe.output_dir), time.time()
+    resume = chosen(recipe.resume, folder)
     if arguments.process_index == 0:
-        claim_folder(recipe, resume=recipe.resume is not None)
-        write_recipe(recipe, folder)
+        check_folder(recipe, resume=recipe.resume is not None)
     set_seed(recipe.seed)
     rows = read_rows(recipe, recipe.tasks)
     trainer = build_trainer(recipe, rows, callbacks=[pace := Pace()])
-    trained = trainer.train(resume_from_checkpoint=chosen(recipe.resume, folder))
+    if resume:
+        trainer.origin.check(Path(resume), trainer.model.config)
+    if arguments.process_index == 0:
+        claim_folder(recipe, resume=recipe.resume is not None)
+    trained = trainer.train(resume_from_checkpoint=resume)
     answers: dict[str, Answers] = {}
     report = trainer.report(rows["dev"], seed=recipe.seed, trunk=recipe.model.trunk or "minbert, new", answers=answers)
     report.about["steps_per_second"] = pace.steps_per_second

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from hf_multitask.given import Given
+from hf_multitask.recipe import read_recipe
 from hf_multitask.schema import MemberOf, OptionsOf, Preset, Reader, RecipeError
+from hf_multitask.sections.train import TrainRecipe
 
 
 class Color(Enum):
@@ -213,3 +215,17 @@ def test_an_option_that_belongs_elsewhere_is_sent_there():
 def test_the_message_lists_the_faults():
     assert str(RecipeError(["one", "two"])) == "The recipe has 2 faults:\n- one\n- two"
     assert str(RecipeError(["one"])) == "The recipe has a fault:\n- one"
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("all-linear", "all-linear"),
+        (r".*\.(query|value)", r".*\.(query|value)"),
+        ("query", ["query"]),
+        ("query,value", ["query", "value"]),
+    ],
+)
+def test_a_text_that_lists_no_names_is_one_text(word, value):
+    recipe = read_recipe(TrainRecipe, ["--tuner.class", "LoraConfig", "--tuner.target_modules", word])
+    assert recipe.tuner["target_modules"] == value

@@ -63,6 +63,10 @@ def test_a_study_goes_on_to_its_number_of_trials_and_repeats_itself(name, tmp_pa
     assert len({trial.params["log"] for trial in study.trials}) == 5
 
 
+def test_any_seed_of_ones_own_will_do(tmp_path):
+    assert len(optimize(bowl, str(tmp_path / "study.db"), trials=2, seed=11711).trials) == 2
+
+
 def test_less_may_be_better(tmp_path):
     study = optimize(lambda trial: -bowl(trial), str(tmp_path / "study.db"), trials=4, greater=False)
     assert study.best_value == min(trial.value for trial in study.trials)

@@ -20,6 +20,8 @@ R = TypeVar("R", EnsembleRecipe, EvaluateRecipe)
 def made_by(folder: Path) -> TrainRecipe | EnsembleRecipe:
     """The recipe of a finished model or ensemble; that a soup or a student is one model does not tell."""
     path = folder / FILE
+    if "objective" in (read_yaml(path) or {}):
+        raise ValueError(f"{folder} is a first stage and no model of tasks. Train one on it: --model.trunk {folder}")
     words = ["--config", str(path)]
     if "members" in (read_yaml(path) or {}):
         return read_recipe(EnsembleRecipe, words)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..recipe import RecipeError, read_recipe, write_recipe
 
-__all__ = ["claim_folder", "join_folder", "move_model"]
+__all__ = ["check_folder", "claim_folder", "join_folder", "move_model"]
 
 
 MADE_LATER = (
@@ -27,8 +27,8 @@ BEGUN_WITH = ("trunk", "student", "data_dir", "train", "dev", "test", "text_file
 """Settings that may name files or folders; of its members an ensemble's recipe knows itself."""
 
 
-def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
-    """The folder of a recipe's run, in which nothing of an earlier one is taken for this one's."""
+def check_folder(recipe: Any, *, resume: bool = False) -> Path:
+    """The folder of a recipe's run, if the run may write there; nothing is changed yet."""
     folder, overwrite = Path(recipe.output_dir), recipe.overwrite
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file. Give another output_dir.")
@@ -37,8 +37,7 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
         # Of a text that is too long for a name, Path.exists would raise.
         if os.path.exists(text) and Path(text).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"The run begins with {text}, which lies in its own output_dir. Give another output_dir.")
-    # A run that failed before its first checkpoint leaves its recipe alone, and may be tried again.
-    if folder.is_dir() and {file.name for file in folder.iterdir()} - {"recipe.yaml"} and not resume:
+    if used(folder) and not resume:
         if not overwrite:
             raise ValueError(
                 f"{folder} holds an earlier run or other files. "
@@ -46,11 +45,27 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
             )
         if not (folder / "recipe.yaml").is_file():
             raise ValueError(f"{folder} was not made by a recipe, so it is not overwritten. Give another output_dir.")
+    return folder
+
+
+def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
+    """The folder of a recipe's run with its recipe, in which nothing of an earlier one is taken for this one's.
+
+    Called when all that the run needs is there: what fails before leaves an earlier run as it was.
+    """
+    folder = check_folder(recipe, resume=resume)
+    if used(folder) and not resume:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in [path for pattern in MADE_LATER for path in folder.glob(pattern)]:
         path.unlink()
+    write_recipe(recipe, folder)
     return folder
+
+
+def used(folder: Path) -> bool:
+    """Whether a run lies there; one that failed before its first checkpoint leaves its recipe alone, and is none."""
+    return folder.is_dir() and bool({file.name for file in folder.iterdir()} - {"recipe.yaml"})
 
 
 def places(value: Any, *, named: bool = False) -> Iterator[str]:

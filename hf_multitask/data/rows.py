@@ -288,6 +288,10 @@ class Labels:
         """(label, None), (None, what is wrong), or (None, None) where there is no label."""
         if raw is None:
             return None, None
+        if isinstance(raw, bool):
+            # As a number it would be an id, whatever the names of the ids say.
+            named = [name for name in self.objective.labels or () if name.lower() == str(raw).lower()]
+            return self.read(named[0]) if named else (None, f"a label is a number or a name, not {raw}")
         if not isinstance(raw, str | int | float):
             return None, f"a label is a number or a name, not {type(raw).__name__}"
         if raw not in self.known:

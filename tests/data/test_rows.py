@@ -119,6 +119,14 @@ def test_names_that_are_numbers_are_not_mistaken_for_ids():
         load(stars, "dev", Given((("a", None, 0),)))
 
 
+def test_true_and_false_are_names_and_no_ids():
+    rows = Given((("a", None, True), ("b", None, False)))
+    for names, ids in ((["true", "false"], [0, 1]), (["False", "True"], [1, 0])):
+        assert load(Task("truth", Classification(names)), "dev", rows)["label"][:] == ids
+    with pytest.raises(DataError, match="a label is a number or a name, not True"):
+        load(Task("truth", Classification(["yes", "no"])), "dev", rows)
+
+
 def test_only_a_test_split_may_be_unlabelled():
     bare = Given((("a", None, None), ("b", None, "")))
     assert load(SST, "test", bare).column_names == ["id", "first"]

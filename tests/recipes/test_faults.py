@@ -116,6 +116,24 @@ def test_a_run_does_not_take_away_what_it_begins_with(tiny, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime == before
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--resume", "out/checkpoint-99"], "checkpoint-99 is not there"),
+        (["--resume", "auto", "--tasks", "sst"], "Its tasks are qqp, sst, sts, and here they are sst"),
+        (["--overwrite", "--data_dir", "nowhere"], "nowhere"),
+        (["--overwrite", "--tasks", "sst,stt"], "stt"),
+    ],
+)
+def test_what_fails_before_it_begins_leaves_an_earlier_model_as_it_was(words, fault, tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    code, _, err = call(TRAIN, *tiny, *words)
+    assert code == 1
+    assert fault in err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
 def test_a_long_text_is_no_place(tiny):
     assert call(TRAIN, *tiny)[0] == 0
     labels = f"{{class: Classification, labels: [{'long ' * 80}, short]}}"

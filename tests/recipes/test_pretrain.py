@@ -36,6 +36,9 @@ def test_the_folder_is_a_trunk_a_sentence_transformer_and_a_report(tiny, tmp_pat
     folder = tmp_path / "out"
     report = Report.load(folder)
     assert set(report.values) == set(report.beside["before"]) == {"sts", "sst"}
+    code, _, err = call(load("evaluate"), "--model", folder)
+    assert code == 1
+    assert "is a first stage and no model of tasks. Train one on it: --model.trunk" in err
     assert report.values != report.beside["before"]
     for when in ("before", "after"):
         assert set(report.about["geometry"][when]) == {"sts_uniformity", "sts_alignment"}
