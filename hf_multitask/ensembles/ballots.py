@@ -19,10 +19,15 @@ from torch import Tensor
 from ..metrics import METRICS
 from ..models.combiners import Combiner
 from ..models.encoding import Texts
+from ..models.members import spelled
 from ..models.modeling_ensemble import EnsembleModel
+from ..models.modeling_multitask import MultitaskModel
 from ..models.objectives import Objective, Prediction, build_objective
 
 __all__ = ["Ballot", "Recorded", "collect", "texts_of"]
+
+IDLE = {"architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version"}
+"""What a configuration tells and no answer depends on; the type of weights is theirs to tell."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,9 @@ def collect(
 ) -> dict[str, Ballot]:
     """The ballot of each task. What is found in the folder `cache` is not asked again, and what is not is put there.
 
-    A member's scores are known again by the contents of its files, and by the texts. One that lies nowhere is asked
-    each time.
+    A member's scores are known again by what it is in memory, and by the texts.
     """
-    names = [None if cache is None else name for name in ensemble.fingerprints()]
+    names = [None if cache is None else digest_of(ensemble.member(n)) for n in range(len(ensemble.sources))]
     ballots = {}
     for task, data in rows.items():
         knowing, objective = ensemble.config.knowing(task), ensemble.config.objective(task)
@@ -128,8 +132,25 @@ def collect(
     return ballots
 
 
+def digest_of(model: Any) -> str:
+    """A hash of all that decides a model's answers: its weights and their type, what it answers, and how it reads."""
+    weights = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        weights.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        weights.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    readers = [spelled(part.tokenizer) for part in model.modules() if isinstance(part, MultitaskModel)]
+    return hashed([weights.hexdigest(), told(model.config.to_dict()), readers])
+
+
+def told(config: Any) -> Any:
+    """A configuration without what changes no answer."""
+    if isinstance(config, dict):
+        return {str(key): told(part) for key, part in config.items() if key not in IDLE and str(key)[:1] != "_"}
+    return [told(part) for part in config] if isinstance(config, list | tuple) else config
+
+
 def hashed(plain: Any) -> str:
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_scores(file: Path) -> tuple[Tensor, float]:

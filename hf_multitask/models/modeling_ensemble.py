@@ -215,10 +215,6 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         take_tokenizer(model, self.tokenizers)
         return model
 
-    def fingerprints(self) -> list[str | None]:
-        """A hash of each member's files; None for one that lies in memory alone."""
-        return [fingerprint(source.folder) if source.folder else None for source in self.sources]
-
     def adopt(self, tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
         """Let members use one of these tokenizers where it is equal to their own, so that they share what it makes."""
         self.tokenizers = tokenizers
