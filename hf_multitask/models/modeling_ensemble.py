@@ -156,6 +156,7 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
             return
         pushing = {key: options.pop(key) for key in PUSHING if key in options}
         folder = Path(save_directory)
+        self.forget_code()
         self.save_members(folder, **options)
         entries = []
         for number, (source, entry) in enumerate(zip(self.sources, self.config.members, strict=True)):

@@ -152,6 +152,7 @@ class MultitaskModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         The weights of the trunk go under the names that they have without adapters.
         """
         pushing = {key: kwargs.pop(key) for key in PUSHING if key in kwargs}
+        self.forget_code()
         state = self.state_dict() if state_dict is None else state_dict
         if is_main_process and self.config.adapters:
             inner = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}

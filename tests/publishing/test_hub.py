@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from commands import call, load
+from transformers import AutoModel, pipeline
 
 from hf_multitask import EnsembleModel, MultitaskModel
 from hf_multitask.arguments import MultitaskTrainingArguments
@@ -86,6 +87,16 @@ def test_an_adapter_fits_a_base_of_the_hub_that_it_was_trained_beside(hub, build
     build(0).push_to_hub("me/base")
     publish(tmp_path / "pal" / "adapters" / "sst", "me/sst")
     assert "me/base" in hub.files("me/sst")["README.md"].decode()
+
+
+def test_what_was_published_and_is_saved_here_again_needs_no_code_beside_it(hub, build, tmp_path):
+    build(0).push_to_hub("me/model")
+    EnsembleModel.from_members(["me/model", build(1)]).push_to_hub("me/both")
+    for repo in ("me/model", "me/both"):
+        assert b"auto_map" in hub.files(repo)["config.json"]
+        AutoModel.from_pretrained(repo).save_pretrained(tmp_path / repo)
+        answer = pipeline("multitask", model=str(tmp_path / repo))
+        assert set(answer("a film")) == {"sst"}
 
 
 def test_a_model_over_an_ensemble_is_a_model(hub, build, tmp_path):
