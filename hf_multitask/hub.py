@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import httpx2  # what huggingface_hub speaks to the Hub by
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -15,7 +15,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from .models.members import FULL
-from .publishing.manifest import Files, contents, ours
+from .publishing.manifest import Files, contents, ours, text_of
 
 __all__ = ["publish", "push_model"]
 
@@ -52,7 +52,7 @@ def publish(
     files = contents(folder, repo, base=base)
     with said(repo, api.endpoint, me):
         if base is None and "adapter_config.json" in files:
-            check_base(api, json.loads(cast(bytes, files["adapter_config.json"]))["base_model_name_or_path"])
+            check_base(api, json.loads(text_of(files["adapter_config.json"]))["base_model_name_or_path"])
         api.create_repo(repo, private=private, exist_ok=True)
         if private and not api.repo_info(repo).private:
             raise ValueError(f"{repo} is there, and everybody sees it. Make it private on the Hub, or name another.")

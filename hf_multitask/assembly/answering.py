@@ -38,7 +38,7 @@ def write_answers(
     """Write a file of answers for each task, in the course's format, in place of those that are there of the split."""
     places = [answers_file(name, split) for name in rows]
     if twice := {place for place in places if places.count(place) > 1}:
-        raise ValueError(f"Two tasks would be written to {twice.pop()}, as the course calls qqp.")
+        raise ValueError(f"Two tasks would be written to {twice.pop()}: the course calls qqp para.")
     for before in folder.glob(f"*-{split}-output.csv"):
         before.unlink()
     return [write_submission(folder, name, split, rows[name]["id"], values[name]) for name in rows]

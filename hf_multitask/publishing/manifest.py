@@ -12,7 +12,7 @@ from ..report import Report
 from .cards import card, on_hub
 from .shipping import MAPS, code, settings
 
-__all__ = ["Files", "contents", "ours"]
+__all__ = ["Files", "contents", "ours", "text_of"]
 
 Files = dict[str, Path | bytes]
 """The files of a repo, by their paths there."""
