@@ -34,7 +34,7 @@ from .training.gradients import TaskGradients, misfits
 from .training.interruptions import Interrupted, Interruptible
 from .training.limits import too_much
 from .training.memory import Keeping
-from .training.optimizers import SparingAdamW, WholeState, groups
+from .training.optimizers import SparingAdamW, WholeState, groups, hasten
 from .training.origins import Origin
 from .training.penalties import Penalties
 
@@ -171,12 +171,16 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW, as the arguments say; under DeepSpeed one that leaves idle tasks alone there too."""
+        given = self.optimizer is not None
         if self.is_deepspeed_enabled and self.optimizer is None:
             decays = self.get_decay_parameter_names(self.model)
             _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.sparing = SparingAdamW(groups(self.model, decays, self.args.weight_decay), **options)
             self.optimizer = self.sparing
-        return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        if not given:
+            hasten(optimizer, self.model if model is None else model)
+        return optimizer
 
     def num_examples(self, dataloader: DataLoader) -> int:
         return self.sampler.rows_in_epoch()

@@ -1,4 +1,4 @@
-"""An optimizer that leaves the parameters of idle tasks alone, where they cannot do without a gradient."""
+"""What optimizers know of tasks: to leave idle ones alone where each has a gradient, and that scalars learn faster."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from ..models.heads import Cosine
 from ..models.modeling_multitask import MultitaskModel
 
-__all__ = ["SparingAdamW", "WholeState", "groups", "owner"]
+__all__ = ["SparingAdamW", "WholeState", "groups", "hasten", "owner"]
 
 
 class SparingAdamW(torch.optim.AdamW):
@@ -64,6 +65,20 @@ def groups(model: MultitaskModel, decays: Collection[str], weight_decay: float) 
         {"params": parameters, "task": task, "weight_decay": weight_decay if decay else 0.0}
         for (task, decay), parameters in found.items()
     ]
+
+
+def hasten(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Put the scalars of `Cosine` heads into groups of their own, at `Cosine.rate` where the optimizer's is lower."""
+    quick = {head.scalars for head in model.modules() if isinstance(head, Cosine) and head.scalars is not None}
+    for group in list(optimizer.param_groups):
+        taken = [parameter for parameter in group["params"] if parameter in quick]
+        others = [parameter for parameter in group["params"] if parameter not in quick]
+        faster = {"params": taken, "lr": max(group["lr"], Cosine.rate)}
+        if taken and others:
+            group["params"] = others
+            optimizer.add_param_group({**group, **faster})
+        elif taken:
+            group.update(faster)
 
 
 def owner(model: nn.Module, name: str, tasks: Collection[str]) -> str | None:

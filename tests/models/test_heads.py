@@ -4,6 +4,7 @@ from sentence_transformers.util import pairwise_cos_sim
 
 from hf_multitask.models.heads import HEADS, build_head
 from hf_multitask.models.objectives import Binary, Regression
+from hf_multitask.training.optimizers import hasten
 
 OPTIONS = {"Concat": {"features": ["u", "v", "|u-v|", "u*v"]}}
 
@@ -60,6 +61,7 @@ def test_cosine_finds_the_place_between_near_pairs_and_nearer_ones_at_a_trunks_r
     u, v = torch.tensor([[1.0, 0.0]]).expand(16, 2), torch.stack([cosine, (1 - cosine.square()).sqrt()], dim=1)
     built = build_head({"class": "Cosine"}, width=2, outputs=1, dropout=0.0, reach=Binary().reach)
     optimizer = torch.optim.AdamW(built.parameters(), lr=4e-5)
+    hasten(optimizer, built)
     labels = torch.tensor([0, 1]).repeat(8)
     for _ in range(1000):
         Binary().loss(built(u, v), labels).mean().backward()
