@@ -26,6 +26,18 @@ IGNORED = {
 """What Trainer would do in places of its own that are others here."""
 
 
+LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "seed": 0,
+}
+"""What would else end in the middle of a run, or train nothing."""
+
+
 def no_accelerator() -> bool:
     return not torch.accelerator.is_available()
 
@@ -53,8 +65,20 @@ def computes_bf16() -> bool:
 class OneDevice(TrainingArguments):
     """Arguments, to be mixed into others, by which a process trains on one GPU, however many it sees.
 
-    Trainer would copy the model to all of them and cut batches in pieces.
+    Trainer would copy the model to all of them and cut batches in pieces. Numbers that are too low are named.
     """
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be {least} or more. Got {got:g}."
+            for name, least in LEAST.items()
+            if (got := getattr(self, name)) < least
+        ]
+        if self.max_steps != -1 and self.max_steps < 1:
+            faults.append(f"max_steps must be 1 or more, or -1 for all epochs. Got {self.max_steps}.")
+        if faults:
+            raise ValueError(" ".join(faults))
+        super().__post_init__()
 
     @property
     def n_gpu(self) -> int:

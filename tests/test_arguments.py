@@ -1,5 +1,7 @@
 """What trainers are told."""
 
+import re
+
 import pytest
 
 from hf_multitask.arguments import MultitaskTrainingArguments
@@ -44,3 +46,18 @@ def test_early_stopping_without_evaluations_is_refused(tmp_path):
     options = {"eval_strategy": "no", "load_best_model_at_end": False}
     with pytest.raises(ValueError, match="early_stopping counts evaluations, and eval_strategy is no"):
         MultitaskTrainingArguments(str(tmp_path), early_stopping=2, **options)
+
+
+@pytest.mark.parametrize("kind", [MultitaskTrainingArguments, PretrainingArguments])
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be 1 or more. Got 0."),
+        ({"num_train_epochs": -1}, "num_train_epochs must be 0 or more. Got -1."),
+        ({"max_steps": 0}, "max_steps must be 1 or more, or -1 for all epochs. Got 0."),
+        ({"seed": -1, "learning_rate": -1e-5}, "learning_rate must be 0 or more. Got -1e-05. seed must be 0 or more"),
+    ],
+)
+def test_numbers_that_are_too_low_are_named(kind, options, complaint, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        kind(str(tmp_path), **options)

@@ -6,6 +6,8 @@ from transformers import BertConfig
 
 __all__ = ["MinBertConfig"]
 
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+
 
 class MinBertConfig(BertConfig):
     """BERT's own fields, and whether padding is left out of the computation.
@@ -33,7 +35,10 @@ class MinBertConfig(BertConfig):
             )
             if got != want
         ]
-        if self.hidden_size % self.num_attention_heads:
+        sizes = {name: getattr(self, name) for name in SIZES}
+        if small := [f"{name} = {size} (1 is the least)" for name, size in sizes.items() if size < 1]:
+            faults += small
+        elif self.hidden_size % self.num_attention_heads:
             faults.append(f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} heads")
         if faults:
             raise ValueError(f"MinBertConfig cannot hold this model: {'; '.join(faults)}.")

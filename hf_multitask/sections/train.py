@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from ..aggregators import AGGREGATORS, build_aggregator
 from ..arguments import MultitaskTrainingArguments, settled
+from ..evaluator import fitting
 from ..models.construct import unknown
+from ..models.objectives import build_objective
 from ..regularizers import REGULARIZERS, build_regularizer
 from ..schedules import SCHEDULES, build_schedule
 from ..schema import MemberOf, RecipeError
@@ -90,6 +92,9 @@ class TrainRecipe(RunRecipe):
             faults.append(f"halve_on_rising_loss must be 1 or more, or null. Got {self.halve_on_rising_loss}.")
         classes = Counter(spec["class"] for spec in self.regularizers)
         faults += [f"regularizers: {name} is there {n} times." for name, n in classes.items() if n > 1]
+        best = str(self.training.get("metric_for_best_model") or "score").removeprefix("eval_")
+        if best not in (known := self.metrics()):
+            faults.append(f"training.metric_for_best_model: {unknown('metric', best, known)}")
         if self.data.stream and self.model.trunk is None and not faults:
             faults.append("A new trunk takes its vocabulary from all training rows, which data.stream does not keep.")
         if self.data.stream and self.compare:
@@ -105,6 +110,13 @@ class TrainRecipe(RunRecipe):
     def trained(self) -> list[str]:
         """The names of the tasks that are trained; the others' heads stay as they begin."""
         return [task.name for task in self.tasks if self.train_on is None or task.name in self.train_on]
+
+    def metrics(self) -> list[str]:
+        """What an evaluation tells, by which the best model can be chosen."""
+        found = ["score"]
+        for task in self.tasks:
+            found += [f"{task.name}_{metric}" for metric in (*fitting(build_objective(task.objective)), "loss")]
+        return found
 
     def methods(self) -> dict[str, Any]:
         """How the tasks are trained together, as `MultitaskTrainer` takes it."""

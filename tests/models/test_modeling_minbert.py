@@ -173,6 +173,9 @@ def test_weights_missing_from_a_checkpoint_are_initialised(saved):
         ({"is_decoder": True}, "is_decoder"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"hidden_size": 18}, "no multiple"),
+        ({"num_attention_heads": 0}, r"num_attention_heads = 0 \(1 is the least\)"),
+        ({"hidden_size": -16}, r"hidden_size = -16 \(1 is the least\)"),
+        ({"num_hidden_layers": 0}, r"num_hidden_layers = 0 \(1 is the least\)"),
     ],
 )
 def test_refuses_what_is_not_minbert(small, change, complaint):

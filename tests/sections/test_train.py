@@ -165,6 +165,8 @@ def test_regularizers_are_read_built_and_changed_one_by_one():
         (["--data.stream", "{sst: 5}"], "A new trunk takes its vocabulary from all training rows"),
         (["--loss", "summ"], "loss: Unknown choice 'summ'. Did you mean 'sum'?"),
         (["--early_stopping", "0"], "early_stopping must be 1 or more, or null. Got 0."),
+        (["--training.metric_for_best_model", "sst_acuracy"], "Did you mean 'sst_accuracy'"),
+        (["--training.metric_for_best_model", "eval_sick_pearson"], "Unknown metric 'sick_pearson'"),
         (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
         (["--compare", "bag"], "compare.bag: Unknown choice 'bag'."),
         (["--learning_rate", "1"], "Unknown option 'learning_rate'. Did you mean 'training.learning_rate'?"),
