@@ -3,6 +3,8 @@
 import contextlib
 import importlib.util
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,3 +35,13 @@ def call(recipe, *words):
         patch.setattr(sys, "argv", ["recipe", *map(str, words)])
         code = run(recipe.main)
     return code, out.getvalue(), err.getvalue()
+
+
+def launch(name, *words, processes):
+    """What recipes/NAME.py prints in a launcher's processes, which end well."""
+    options = ["--config_file", ROOT / "accelerate_config.yaml", "--num_processes", processes, "--main_process_port", 0]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, ROOT / "recipes" / f"{name}.py", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -14,8 +14,8 @@ from .train import TrainRecipe
 
 __all__ = ["FREE", "TuneRecipe"]
 
-FREE = ("trials",)
-"""Settings in which the processes of one search may differ."""
+FREE = ("trials", "output_dir")
+"""Settings in which the processes of one search may differ: one folder may be spelled in several ways."""
 
 
 @dataclass

@@ -1,12 +1,9 @@
 """Recipes under accelerate's launcher."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-from commands import ROOT, call, load
+from commands import call, launch, load
 
 from hf_multitask import Report
 
@@ -16,23 +13,7 @@ TRAIN, EVALUATE = load("train"), load("evaluate")
 @pytest.mark.recipe
 @pytest.mark.parametrize("processes", [1, 2])
 def test_accelerate_launches_the_recipe(processes, tiny, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.accelerate_cli",
-        "launch",
-        "--config_file",
-        ROOT / "accelerate_config.yaml",
-        "--num_processes",
-        processes,
-    ]
-    command += [ROOT / "recipes" / "train.py", *tiny]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| score") == 1
+    assert launch("train", *tiny, processes=processes).count("| score") == 1
     assert Report.load(tmp_path / "out").tasks["sst"]["n"] == 8
 
 
@@ -52,12 +33,7 @@ def test_two_processes_write_the_answers_of_one(tiny, course, tmp_path):
         words = ["--model", tmp_path / "out", "--data_dir", course, "--split", split, "--output_dir"]
         code, _, err = call(EVALUATE, *words, tmp_path / f"one-{split}")
         assert code == 0, err
-        launch = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "accelerate_config.yaml"]
-        launch += ["--num_processes", 2, "--main_process_port", 0, ROOT / "recipes" / "evaluate.py"]
-        command = map(str, [sys.executable, *launch, *words, tmp_path / f"two-{split}"])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(list(command), env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        launch("evaluate", *words, tmp_path / f"two-{split}", processes=2)
         one, two = ({file.name: file for file in (tmp_path / f"{n}-{split}").iterdir()} for n in ("one", "two"))
         assert one.keys() == two.keys()
         answers = [name for name in one if name.endswith(".csv")]

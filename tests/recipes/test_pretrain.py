@@ -1,12 +1,8 @@
 """The first-stage recipe from its command line to what it leaves, and what it says when something is wrong."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
-from commands import ROOT, call, load
+from commands import call, launch, load
 from sentence_transformers import SentenceTransformer
 
 from hf_multitask import MultitaskModel, Report
@@ -150,12 +146,5 @@ def test_too_little_text_is_named_before_training(text, more, part, tiny, tmp_pa
 
 @pytest.mark.recipe
 def test_two_processes_leave_one_report(tiny, tmp_path):
-    launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", ROOT / "accelerate_config.yaml"]
-    command = [sys.executable, *launch, "--num_processes", 2, ROOT / "recipes" / "pretrain.py", *tiny]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| score") == 1
+    assert launch("pretrain", *tiny, processes=2).count("| score") == 1
     assert Report.load(tmp_path / "out").tasks["sts"]["n"] == 8
