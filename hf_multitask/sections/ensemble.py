@@ -106,7 +106,8 @@ class EnsembleRecipe:
 
     def check_tasks(self, tasks: Collection[str]) -> None:
         """Raise where something is said of a task that no member knows."""
-        if faults := [f"bars: {unknown('task', name, tasks)}" for name in self.bars if name not in tasks]:
+        faults = [f"bars: {unknown('task', name, tasks)}" for name in self.bars if name not in tasks]
+        if faults := faults + self.data.misnamed(tasks):
             raise RecipeError(faults)
 
     def choose(self, task: str) -> Callable[[Ballot], Combiner]:

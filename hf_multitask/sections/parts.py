@@ -153,6 +153,18 @@ class DataSection:
         if faults:
             raise RecipeError(faults)
 
+    def misnamed(self, names: Collection[str]) -> list[str]:
+        """What it says of tasks that are not among those of `names`, nor join any."""
+        joined = [name for others in self.join.values() for name in others]
+        parts = {"limit": [*names, *joined], "stream": names, "join": names}
+        found = [
+            f"data.{part}: {unknown('task', name, known)}"
+            for part, known in parts.items()
+            for name in getattr(self, part)
+            if name not in known
+        ]
+        return found + [f"data.join: {unknown('task', name, TASKS)}" for name in joined if name not in TASKS]
+
 
 @dataclass
 class ModelSection:
@@ -211,11 +223,7 @@ class RunRecipe:
         names = [task.name for task in self.tasks]
         found = [f"Task '{name}' is there {n} times." for name, n in Counter(names).items() if n > 1]
         joined = [name for others in self.data.join.values() for name in others]
-        for part, known in (("limit", [*names, *joined]), ("stream", names), ("join", names)):
-            found += [
-                f"data.{part}: {unknown('task', name, known)}" for name in getattr(self.data, part) if name not in known
-            ]
-        found += [f"data.join: {unknown('task', name, TASKS)}" for name in joined if name not in TASKS]
+        found += self.data.misnamed(names)
         found += [f"data.join: '{name}' is judged here, and would be learnt." for name in joined if name in names]
         found += [f"data.join: '{name}' is streamed." for name in self.data.join if name in self.data.stream]
         if self.resume and self.overwrite:

@@ -124,6 +124,9 @@ def test_mistakes_are_sentences(make, trained, tmp_path):
     code, _, err = make("mean")
     assert code == 1
     assert "--overwrite" in err
+    code, _, err = make("mean", "--overwrite", "--data.limit", "{stt: 5}")
+    assert code == 1
+    assert "data.limit: Unknown task 'stt'. Did you mean" in err
     code, _, err = make("threshold", "--overwrite", "--bars", "{stt: .5}")
     assert code == 1
     assert "Unknown task 'stt'. Did you mean 'sts'?" in err

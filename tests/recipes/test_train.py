@@ -37,6 +37,10 @@ def test_train_then_evaluate_then_submit(tiny, course, tmp_path):
         f"{n}-dev-output.csv" for n in ("sst", "para", "sts")
     }
 
+    code, _, err = call(EVALUATE, *judging, "--data.limit", "{stt: 5}", "--data.join", "{sts: [sikc]}")
+    assert code == 1
+    assert all(f"{fault} Did you mean" in err for fault in ("Unknown task 'stt'.", "Unknown task 'sikc'."))
+
     code, out, err = call(EVALUATE, *judging, "--split", "test")
     assert code == 0, err
     lines = (tmp_path / "judged" / "sst-test-output.csv").read_text().splitlines()
