@@ -124,7 +124,15 @@ class PretrainingTrainer(Keeping, Interruptible, WholeCheckpoints, SentenceTrans
         save_file(weights, folder / SAFE_WEIGHTS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.model.load_state_dict(load_file(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME)))
+        weights = load_file(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME))
+        there, here = ({(name, w.shape) for name, w in of.items()} for of in (weights, self.model.state_dict()))
+        if there != here:
+            name, _ = min(there ^ here)
+            raise ValueError(
+                f"This run cannot go on from {resume_from_checkpoint}: the model that left it had another trunk, head "
+                f"or adapter than this one, see {name}."
+            )
+        self.model.load_state_dict(weights)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

@@ -24,8 +24,10 @@ TextOptions = Annotated[dict[str, Any], MemberOf("text", TEXTS, shorthands={"tex
 LESS = ("loss", "_uniformity", "_alignment")
 """How metrics end of which less is better."""
 
-# What the objective decides, and what only a model with several kinds of input needs.
+# What the objective decides, what only a model with several kinds of input needs, and what would do nothing here.
 DECIDED = {"batch_sampler", "multi_dataset_batch_sampler", "router_mapping", "prompts", "warmup_ratio"}
+DECIDED |= {"auto_find_batch_size", "dataloader_drop_last", "label_smoothing_factor", "neftune_noise_alpha"}
+DECIDED |= {"push_to_hub", "train_sampling_strategy"}
 TrainingOptions = Annotated[dict[str, Any], trainer_options(PretrainingArguments, without=DECIDED)]
 
 

@@ -78,6 +78,14 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(stage, more, tmp_path):
     assert_identical(resumed, unbroken)
 
 
+def test_a_checkpoint_of_another_encoder_is_named(tmp_path):
+    more = options(STAGES[0], save_steps=1, max_steps=1, eval_strategy="no", load_best_model_at_end=False)
+    build(tmp_path, **more).train()
+    other = build(tmp_path, **more, tuner={"class": "Pal", "width": 12})
+    with pytest.raises(ValueError, match=r"cannot go on from .*another trunk, head or adapter than this one, see 0\."):
+        other.train(resume_from_checkpoint=str(newest_whole(tmp_path)))
+
+
 def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(tmp_path):
     spec = options(STAGES[0], pooling="cls", save_steps=3, eval_steps=3, dropout=0.1)
     (unbroken,) = ends(tmp_path, {**spec, "output_dir": str(tmp_path / "unbroken")})

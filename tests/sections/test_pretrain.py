@@ -54,6 +54,10 @@ def test_help_holds_every_setting_and_every_member():
         (["--model.freeze_trunk"], "model.freeze_trunk leaves nothing to train."),
         (["--model.size.hidden_size", "100"], "model: MinBertConfig cannot hold this model"),
         (["--training.batch_sampler", "x"], "training: Unknown field of PretrainingArguments 'batch_sampler'."),
+        (
+            ["--training.auto_find_batch_size"],
+            "training: Unknown field of PretrainingArguments 'auto_find_batch_size'.",
+        ),
         (["--training.seed", "1"], "training.seed: Set 'seed' at the top of the recipe instead."),
         (["--data.limit.stss", "5"], "data.limit: Unknown task 'stss'."),
         (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
