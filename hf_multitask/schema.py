@@ -174,8 +174,11 @@ class Reader:
         if origin in (list, tuple, Sequence):
             return self.sequence(given, args, path)
         if origin in (dict, Mapping):
-            options = self.mapping(given, path)
-            return self.options(options, dict.fromkeys(options, args[1] if args else Any), path, "key")
+            inner = args[1] if args else Any
+            # A key of one recipe is taken back by null in another.
+            nulls = inner is Any or type(None) in get_args(inner)
+            options = {k: child for k, child in self.mapping(given, path).items() if nulls or child.value is not None}
+            return self.options(options, dict.fromkeys(options, inner), path, "key")
         return self.single(given, kind, path) if kind in SINGLE or choices(kind) else given.plain()
 
     def single(self, given: Given, kind: Any, path: str) -> Any:

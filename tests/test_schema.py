@@ -95,6 +95,10 @@ def read(value, kind):
         (PennedOptions, {"class": "Square", "side": 2}, {"class": "Square", "side": 2}),
         (CircleOptions, {"radius": 2}, {"radius": 2.0}),
         (CircleOptions, None, {}),
+        (dict[str, int], {"kept": 1, "taken back": None}, {"kept": 1}),
+        (dict[str, list[str]], {"taken back": None}, {}),
+        (dict[str, int | None], {"null": None}, {"null": None}),
+        (dict[str, Any], {"null": None}, {"null": None}),
     ],
 )
 def test_what_fits_is_read(kind, value, expected):
