@@ -48,13 +48,15 @@ SAVING |= {
     "eval_strategy": "steps",
     "eval_steps": 4,
 }
+# Schedules decide which rows a step reads, and how training is divided does not ask which.
+RUN = {backend: [name for name in CASES if backend == "two_cpu" or name not in SCHEDULES] for backend in BACKENDS}
 REFUSED = {"smart": {"fsdp2"}, "smart_bregman": set(BACKENDS) - WHOLE, "pcgrad": set(BACKENDS) - {"two_cpu"}}
 
 
 def launch(backend, folder):
-    """Every case under a backend, all of them in one launch of two processes."""
+    """Every case of a backend, all of them in one launch of two processes."""
     folder.mkdir()
-    specs = {name: {**BASE, "per_device_train_batch_size": 6, **case} for name, case in CASES.items()}
+    specs = {name: {**BASE, "per_device_train_batch_size": 6, **CASES[name]} for name in RUN[backend]}
     for name in specs:
         specs[name]["refused"] = backend in REFUSED.get(name, ())
     specs["whole"] = {**SAVING, "per_device_train_batch_size": 6}
@@ -93,8 +95,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("alone")
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("backend", "name"), [(backend, name) for backend in BACKENDS for name in RUN[backend]])
 def test_it_trains_like_one_process(backend, name, found, folder):
     two = found(backend, name)
     if backend in REFUSED.get(name, ()):
@@ -130,7 +131,7 @@ def test_resumed_it_ends_where_the_uninterrupted_run_ends(backend, found):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_weights_are_divided_where_they_should_be(backend, found, folder):
     whole = sum(p.numel() for p in build(folder, schedule=ROUND).model.parameters())
-    share = found(backend, "Cycle")["here"] / whole
+    share = found(backend, "mean")["here"] / whole
     assert share == 1 if backend in WHOLE else 0.5 <= share < 0.6
 
 
