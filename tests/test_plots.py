@@ -86,3 +86,11 @@ def test_agreement_is_the_share_of_equal_answers():
     numbers = draw.normal(size=(3, 20))
     (image,) = agreement(numbers, "abc", title="sts", numbers=True).axes[0].images
     np.testing.assert_allclose(image.get_array(), np.corrcoef(numbers))
+
+
+@pytest.mark.parametrize(("second", "span"), [(0.7005, 0.02), (0.9, 0.2)])
+def test_a_sweep_does_not_enlarge_noise(second, span):
+    (panel,) = sweep_curve({1.0: (0.7, None), 2.0: (second, None)}, setting="rate", title="Rate").axes
+    low, high = panel.get_ylim()
+    assert high - low == pytest.approx(span, rel=0.15)
+    assert low < 0.7 < second < high

@@ -7,6 +7,9 @@ from .canvas import COLOURS, INCHES, MARKS, canvas
 
 __all__ = ["learning_curves", "sweep_curve", "task_shares"]
 
+SPAN = 0.02
+"""Of the scores that a picture of a sweep shows at least: within less of them noise would look like a slope."""
+
 
 def learning_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, str]) -> Any:
     """The loss of each task, and its own metric on dev, over the steps; `history` is a Trainer's log."""
@@ -52,6 +55,9 @@ def sweep_curve(
     if theirs:
         panel.plot(sorted(theirs), [theirs[x] for x in sorted(theirs)], color=COLOURS[1], marker="s", label="published")
     panel.set(title=title, xlabel=setting, ylabel="score (0 to 1)")
+    low, high = panel.get_ylim()
+    lack = max(SPAN - (high - low), 0.0)
+    panel.set_ylim(low - lack / 2, high + lack / 2)
     if min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
     panel.legend(fontsize=8)
