@@ -14,7 +14,7 @@ BATCHES = 4
 
 
 def contenders(workload: Workload) -> list[Contender]:
-    """A step over its products; float32 over bfloat16; `MultitaskTrainer` over the steps that it makes."""
+    """A step over its products; float32 over bfloat16, of both; `MultitaskTrainer` over the steps that it makes."""
     own = replace(workload, batches=BATCHES)
     step = own.training(own.model())
     return [
@@ -26,12 +26,16 @@ def contenders(workload: Workload) -> list[Contender]:
 
 
 def precisions(workload: Workload) -> list[Contender]:
-    half, full = (replace(workload, bf16=bf16) for bf16 in (True, False))
+    """A step in float32 over one in bfloat16, and the same of its products alone, which say what there is to win."""
+    kinds = [replace(workload, bf16=bf16) for bf16 in (True, False)]
+    half, full = (kind.training(kind.model()) for kind in kinds)
     # A smaller trunk has less in its products to win.
     least = 2.0 if workload.width >= 768 else None
     return [
-        Contender("step, bfloat16", half.training(half.model()), "step, bfloat16"),
-        Contender("step, float32", full.training(full.model()), "step, bfloat16", at_least=least),
+        Contender("step, bfloat16", half, "step, bfloat16"),
+        Contender("step, float32", full, "step, bfloat16", at_least=least),
+        Contender("products, bfloat16", bare(half, BATCHES), "products, bfloat16"),
+        Contender("products, float32", bare(full, BATCHES), "products, bfloat16"),
     ]
 
 
