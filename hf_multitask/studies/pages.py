@@ -57,13 +57,18 @@ def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:
 
 
 def spelled(setting: str, settings: Mapping[str, Any]) -> str:
-    """A dotted name as people say it: of a regularizer by its class.
+    """A dotted name as people say it: of a regularizer by its class, where a run's own settings name that.
 
     >>> spelled("regularizers.0.weight", {"regularizers": [{"class": "Smart"}]})
     'Smart weight'
+    >>> spelled("regularizers.0.weight", {})
+    'regularizers.0.weight'
     """
-    whole, number, *rest = [*setting.split("."), ""]
-    return " ".join([settings[whole][int(number)]["class"], *rest]).strip() if whole == "regularizers" else setting
+    whole, _, rest = setting.partition(".")
+    listed = settings.get("regularizers") if whole == "regularizers" else None
+    called = {str(number): one["class"] for number, one in enumerate(listed if isinstance(listed, list) else ())}
+    number, _, option = rest.partition(".")
+    return f"{called[number]} {option}".strip() if number in called else setting
 
 
 def points(section: Any) -> list[tuple[Any, ...]]:

@@ -2,15 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
 from ..given import Given, nested, overlay
 from ..schema import RecipeError
+from ..tasks import TASKS
 
-__all__ = ["RunSection", "expanded", "filled", "limited", "scaled"]
+__all__ = ["RunSection", "expanded", "filled", "layered", "limited", "scaled"]
 
 
 @dataclass
@@ -33,7 +34,7 @@ class RunSection:
         metadata={"help": "Settings by dotted names, and what each may be: a run for every choice"},
     )
     scaled: dict[str, dict[str, Any]] = field(
-        default_factory=dict, metadata={"help": "What it changes at some scale, after all else: {demo: {..}}"}
+        default_factory=dict, metadata={"help": "What it changes at some scale, after all else but the factors: {demo: {..}}"}
     )
 
     def __post_init__(self) -> None:
@@ -55,13 +56,11 @@ class RunSection:
         """The names of the runs that must be finished first."""
         return [*([self.init_from] if self.init_from else []), *([self.best_of] if self.best_of else []), *self.members]
 
-    def points(self) -> Iterator[tuple[tuple[Any, ...], "RunSection"]]:
-        """The values of each point of the sweep, and the run that has them."""
+    def points(self, origin: str = "sweep") -> Iterator[tuple[tuple[Any, ...], "RunSection"]]:
+        """The values of each point of the sweep, and the run that has them; faults name their `origin`."""
         for values in product(*self.sweep.values()):
-            settings = Given.of(self.settings, "")
-            for name, value in zip(self.sweep, values, strict=True):
-                settings = overlay(settings, nested(name, Given.of(value, "")), [])
-            yield values, replace(self, settings=settings.plain(), sweep={})
+            point = [nested(name, Given.of(value, "")).plain() for name, value in zip(self.sweep, values, strict=True)]
+            yield values, replace(self, settings=layered([self.settings, *point], origin), sweep={})
 
 
 def expanded(runs: Mapping[str, RunSection]) -> dict[str, RunSection]:
@@ -72,12 +71,26 @@ def expanded(runs: Mapping[str, RunSection]) -> dict[str, RunSection]:
     """
     found: dict[str, RunSection] = {}
     for name, section in runs.items():
-        for values, point in section.points():
+        for values, point in section.points(f"runs.{name}"):
             called = "-".join([name, *map(spelled, values)])
             if called in found:
                 raise RecipeError([f"runs: Two are called {called}. Name one otherwise, or leave out what is twice."])
             found[called] = point
     return found
+
+
+def layered(layers: Iterable[Mapping[str, Any]], origin: str) -> dict[str, Any]:
+    """Settings from `origin`, each layer changing those before it.
+
+    >>> layered([{"tasks": ["sst", "qqp"]}, {"tasks": {"qqp": {"weight": 2}}}], "runs.heavy")
+    {'tasks': ['sst', {'name': 'qqp', 'weight': 2}]}
+    """
+    settings, faults = Given({}, origin), list[str]()
+    for layer in layers:
+        settings = overlay(settings, Given.of(layer, origin), faults)
+    if faults:
+        raise RecipeError(faults)
+    return settings.plain()
 
 
 def spelled(value: Any) -> str:
@@ -110,6 +123,8 @@ def filled(value: Any, *, data_dir: str | None) -> Any:
 def limited(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without the limits of tasks that they leave out: those of a scale are for whoever reads the task.
 
+    A limit of something else stays, for the recipe to complain of.
+
     >>> limited({"tasks": ["sst"], "data": {"limit": {"sst": 8, "qqp": 9}}})
     {'tasks': ['sst'], 'data': {'limit': {'sst': 8}}}
     """
@@ -119,7 +134,7 @@ def limited(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     names = {task if isinstance(task, str) else task["name"] for task in tasks}
     names |= {name for others in settings["data"].get("join", {}).values() for name in others}
-    kept = {name: limit for name, limit in limits.items() if name in names}
+    kept = {name: limit for name, limit in limits.items() if name in names or name not in TASKS}
     return {**settings, "data": {**settings["data"], "limit": kept}}
 
 

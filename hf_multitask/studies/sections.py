@@ -14,7 +14,7 @@ from ..sections.ensemble import EnsembleRecipe
 from ..sections.pretrain import PretrainRecipe
 from ..sections.train import TrainRecipe
 from ..sections.tune import TuneRecipe
-from .run_sections import RunSection, expanded, filled, limited, scaled
+from .run_sections import RunSection, expanded, filled, layered, limited, scaled
 from .runs import Run
 from .standing import Published
 
@@ -71,7 +71,7 @@ class ReproduceRecipe:
         default="full", metadata={"help": "Which of the runs' `scaled` settings count"}
     )
     scripts: dict[str, dict[str, Any]] = field(
-        default_factory=dict, metadata={"help": "What all runs of a script change, after all else: {train: {..}}"}
+        default_factory=dict, metadata={"help": "What all runs of a script change, after all else but the factors: {train: {..}}"}
     )
     epochs: float = field(
         default=1.0, metadata={"help": "Multiplies the epochs that every recipe says, to one or more"}
@@ -148,7 +148,7 @@ class ReproduceRecipe:
                 folder = self.folder(name, seed)
                 # A name may hold a number with a point.
                 recipe = folder.with_name(f"{folder.name}.yaml")
-                base, settings = self.layer(section, seed, folder)
+                base, settings = self.layer(name, section, seed)
                 write_layer(recipe, base=base, settings=settings)
                 needs = tuple(self.folder(need, seed) for need in section.needs)
                 after = scripts / "report.py" if self.reports and section.script != "tune" else None
@@ -165,18 +165,17 @@ class ReproduceRecipe:
     def folder(self, name: str, seed: int) -> Path:
         return Path(self.output_dir, f"{name}-{seed}")
 
-    def layer(self, section: RunSection, seed: int, folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    def layer(self, name: str, section: RunSection, seed: int) -> tuple[Path | None, dict[str, Any]]:
         """The recipe that a run builds on, and what it changes there."""
+        folder = self.folder(name, seed)
         base = section.recipe or (self.recipe if section.script in ("train", "pretrain") else None)
         layers = list(self.layers(section, seed))
         if section.best_of is not None:
             best = "best.yaml" if section.rank == 1 else f"best-{section.rank}.yaml"
             base = str(self.folder(section.best_of, seed) / best)
             layers = [section.settings, self.scripts.get("train", {}), section.scaled.get(self.scale, {})]
-        settings = Given.of({}, "")
-        for over in (*layers, {"seed": seed, "output_dir": str(folder)}):
-            settings = overlay(settings, Given.of(over, ""), [])
-        plain = limited(filled(settings.plain(), data_dir=self.data_dir))
+        settings = layered([*layers, {"seed": seed, "output_dir": str(folder)}], f"runs.{name}")
+        plain = limited(filled(settings, data_dir=self.data_dir))
         if section.init_from is not None:
             # A size is for new trunks.
             plain.get("model", {}).pop("size", None)

@@ -190,6 +190,21 @@ def test_two_runs_of_one_name_are_refused_and_names_are_those_of_folders(tmp_pat
     assert list(made.sections()) == ["of-a-bert", "of-b-bert"]
 
 
+def test_what_names_nothing_in_a_run_is_refused_by_the_run(tmp_path):
+    runs = {"of": {"settings": {"regularizers": [{"class": "Smart"}]}, "sweep": {"regularizers.1.weight": [2, 3]}}}
+    with pytest.raises(ValueError, match=r"regularizers: Unknown item '1'.*\(runs\.of\)"):
+        study(tmp_path, runs=runs)
+    runs = {"heavy": {"settings": {"tasks": {"stss": {"weight": 5}}}}}
+    made = study(tmp_path, "--settings.tasks", "[sst, sts]", runs=runs)
+    with pytest.raises(ValueError, match=r"tasks: Unknown item 'stss'.*\(runs\.heavy\)"):
+        made.build(tmp_path)
+    # A scale's limit is for whoever reads the task; of a task that nobody knows it is a fault.
+    limit = {"data": {"limit": {"qqp": 5, "qpq": 6}}}
+    (made,) = study(tmp_path, "--seeds", "0", runs={"few": {"settings": {"tasks": ["sst"], **limit}}}).build(tmp_path)
+    with pytest.raises(ValueError, match="data.limit: Unknown task .qpq."):
+        read_recipe(TrainRecipe, ["--config", str(made.recipe)])
+
+
 def test_factors_multiply_what_the_recipe_below_says(tmp_path):
     base = {"training": {"num_train_epochs": 10, "learning_rate": 1e-5, "max_grad_norm": 2.0}}
     (tmp_path / "below.yaml").write_text(json.dumps(base))
