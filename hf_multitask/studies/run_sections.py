@@ -34,7 +34,8 @@ class RunSection:
         metadata={"help": "Settings by dotted names, and what each may be: a run for every choice"},
     )
     scaled: dict[str, dict[str, Any]] = field(
-        default_factory=dict, metadata={"help": "What it changes at some scale, after all else but the factors: {demo: {..}}"}
+        default_factory=dict,
+        metadata={"help": "What it changes at some scale, after all else but the factors: {demo: {..}}"},
     )
 
     def __post_init__(self) -> None:

@@ -71,7 +71,8 @@ class ReproduceRecipe:
         default="full", metadata={"help": "Which of the runs' `scaled` settings count"}
     )
     scripts: dict[str, dict[str, Any]] = field(
-        default_factory=dict, metadata={"help": "What all runs of a script change, after all else but the factors: {train: {..}}"}
+        default_factory=dict,
+        metadata={"help": "What all runs of a script change, after all else but the factors: {train: {..}}"},
     )
     epochs: float = field(
         default=1.0, metadata={"help": "Multiplies the epochs that every recipe says, to one or more"}

@@ -83,13 +83,26 @@ def halve(schedule: LambdaLR) -> None:
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume."""
+    """Tells the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume.
+
+    It is counted in this run's steps, as Trainer counts: what a checkpoint says of it is counted in the steps of before.
+    """
 
     def __init__(self, set_epoch: Callable[[int], None]):
         self.set_epoch = set_epoch
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.set_epoch(int(state.epoch or 0))
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        done, whole, epochs = state.global_step, state.max_steps, args.num_train_epochs
+        if args.max_steps <= 0 and done >= whole and (state.epoch or 0) < epochs and done:
+            raise ValueError(
+                f"The checkpoint has done {done} steps, {state.epoch:g} of {epochs:g} epochs, which in steps of as "
+                f"many rows as now are {whole} in all: none is left. Keep the rows of a step, raise num_train_epochs, or "
+                "begin a new run with the checkpoint as model.trunk."
+            )
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        steps = -(-len(train_dataloader) // args.gradient_accumulation_steps)
+        self.set_epoch(state.global_step // max(steps, 1))
 
 
 class Pace(TrainerCallback):

@@ -201,7 +201,7 @@ def test_what_names_nothing_in_a_run_is_refused_by_the_run(tmp_path):
     # A scale's limit is for whoever reads the task; of a task that nobody knows it is a fault.
     limit = {"data": {"limit": {"qqp": 5, "qpq": 6}}}
     (made,) = study(tmp_path, "--seeds", "0", runs={"few": {"settings": {"tasks": ["sst"], **limit}}}).build(tmp_path)
-    with pytest.raises(ValueError, match="data.limit: Unknown task .qpq."):
+    with pytest.raises(ValueError, match=r"data\.limit: Unknown task .qpq."):
         read_recipe(TrainRecipe, ["--config", str(made.recipe)])
 
 

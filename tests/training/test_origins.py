@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_runs import build, end_of, ends
+from training_runs import assert_near, build, end_of, ends
 
 from hf_multitask.training.checkpoints import newest_whole
 from hf_multitask.training.origins import plain
@@ -62,12 +62,36 @@ def test_the_same_run_has_nothing_to_say(tmp_path, caplog):
     assert "goes on" not in caplog.text
 
 
+def test_a_checkpoint_that_leaves_longer_steps_nothing_to_do_is_refused(tmp_path):
+    spec = {**SPEC, "tasks": ["sst"], "limit": 16, "max_steps": -1, "save_steps": 1, "num_train_epochs": 2}
+    build(tmp_path / "then", **spec, per_device_train_batch_size=4).train()
+    longer = build(tmp_path / "now", **spec, per_device_train_batch_size=8)
+    with pytest.raises(ValueError, match="done 4 steps, 1 of 2 epochs, which in steps of as many rows as now are 4"):
+        longer.train(resume_from_checkpoint=str(tmp_path / "then" / "checkpoint-4"))
+    # One that was trained to its end has nothing to do either, and that is no fault.
+    same = build(tmp_path / "then", **spec, per_device_train_batch_size=4)
+    assert same.train(resume_from_checkpoint=True).global_step == 8
+
+
 def test_a_schedule_may_hold_anything():
     class Own:
         def __init__(self):
             self.p, self.place = np.array([0.5, 0.5]), Path("somewhere")
 
     assert plain({"schedule": Own()})["schedule"]["class"] == "Own"
+
+
+@pytest.mark.distributed
+def test_epochs_are_counted_in_the_steps_of_now(tmp_path):
+    """Steps of 8 rows ended in the third epoch; their number is in the first one of steps of 2."""
+    spec = {**SPEC, "schedule": {"class": "RoundRobin"}, "tasks": ["sst"], "limit": 16, "save_steps": 6}
+    build(tmp_path / "then", **{**spec, "max_steps": 6}).train()
+    spec |= {"max_steps": 12, "resume": str(tmp_path / "then" / "checkpoint-6")}
+    (one,) = ends(tmp_path, {**spec, "output_dir": str(tmp_path / "one"), "per_device_train_batch_size": 2})
+    at_two = {**spec, "output_dir": str(tmp_path / "two"), "per_device_train_batch_size": 1}
+    (two,) = ends(tmp_path, at_two, processes=2)
+    assert max(line["step"] for line in two["history"]) == 12
+    assert_near(one, two)
 
 
 @pytest.mark.distributed
