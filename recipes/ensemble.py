@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 
 from transformers import set_seed
 
-from hf_multitask.assembly.finished import own_sources, read_asking
+from hf_multitask.assembly.finished import read_asking
 from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
 from hf_multitask.assembly.rows import load_rows
 from hf_multitask.assembly.trainers import build_trainer
@@ -25,11 +26,16 @@ from hf_multitask.tasks import Task
 
 
 def main(argv):
-    recipe, own = read_asking(EnsembleRecipe, argv, lambda asked: asked.members)
+    recipe, own, drawn = read_asking(EnsembleRecipe, argv, lambda asked: asked.members)
     student = read_recipe(TrainRecipe, ["--config", recipe.student]) if recipe.student else None
     folder = check_folder(recipe)
+    if recipe.rule == "weighted":
+        # What is lacking is said before members are asked.
+        import_module("optuna")
     ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
     recipe.check_tasks(ensemble.tasks)
+    # Its folder tells by itself which rows it knows.
+    recipe = replace(recipe, sources=own)
     asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}
     how: Any = {"calibrated": recipe.calibrate, "seed": recipe.seed}
     splits = ("train", "dev") if student else ("dev",)
@@ -39,14 +45,17 @@ def main(argv):
         if not sections:
             raise RecipeError([f"{recipe.student} has none of the members' tasks: {', '.join(ensemble.tasks)}."])
         tasks = [section.build() for section in sections]
-        own = own_sources(student)
-    rows = load_rows(tasks, recipe.data, splits, seed=recipe.seed, own=own)
-    claim_folder(recipe)
+    rows = load_rows(tasks, recipe.data, splits, seed=drawn, own=recipe.sources)
+    if few := [name for name, dev in rows["dev"].items() if len(dev) < 2]:
+        raise RecipeError(
+            [f"What is chosen is judged on two halves of dev. {few[0]} has one row there, and wants more."]
+        )
     ballots = collect(ensemble, rows["dev"], **asking)
     if student:
         taken = soft_rows(
             ensemble, rows["train"], objectives={t.name: t.objective for t in tasks}, trust=recipe.trust, **asking
         )
+        claim_folder(recipe)
         set_seed(recipe.seed)
         taught_by = replace(student, output_dir=str(folder / "student"), seed=recipe.seed)
         trainer = build_trainer(taught_by, rows, sections=sections, taught=taken)
@@ -62,6 +71,9 @@ def main(argv):
     answers: dict[str, Answers] = {}
     about: Any = {"rule": recipe.rule, "members": recipe.members}
     report = judge(made, ballots, rows["dev"], seed=recipe.seed, answers=answers, **about)
+    if not student:
+        # Until now an earlier run is left as it was.
+        claim_folder(recipe)
     made.model.save_pretrained(folder / ".model")
     move_model(folder / ".model", folder)
     save_answers(answers, folder)

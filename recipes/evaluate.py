@@ -10,21 +10,20 @@ from hf_multitask.assembly.answering import answered, write_answers
 from hf_multitask.assembly.finished import read_asking
 from hf_multitask.assembly.models import load_model
 from hf_multitask.assembly.rows import load_rows
-from hf_multitask.recipe import RecipeError, run
+from hf_multitask.recipe import run
 from hf_multitask.sections.evaluate import EvaluateRecipe
 from hf_multitask.tasks import Task
 from hf_multitask.training.backends import leave, processes
 
 
 def main(argv):
-    recipe, own = read_asking(EvaluateRecipe, argv, lambda asked: [asked.model])
+    recipe, own, drawn = read_asking(EvaluateRecipe, argv, lambda asked: [asked.model])
     state = processes()
     model = load_model(recipe.model, revision=recipe.revision).to(state.device)
     names = recipe.tasks or list(model.tasks)
     tasks = [Task.from_description(name, model.config.known(name)) for name in names]
-    if faults := recipe.data.misnamed(model.tasks):
-        raise RecipeError(faults)
-    rows = load_rows(tasks, recipe.data, [recipe.split], seed=recipe.seed, own=own)[recipe.split]
+    recipe.check_tasks(model.tasks)
+    rows = load_rows(tasks, recipe.data, [recipe.split], seed=drawn, own=own)[recipe.split]
     values, report = answered(
         model, rows, split=recipe.split, batch_size=recipe.batch_size, seed=recipe.seed, trunk=recipe.model
     )

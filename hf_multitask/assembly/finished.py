@@ -29,16 +29,15 @@ def made_by(folder: Path) -> TrainRecipe | EnsembleRecipe:
 
 
 def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> Sources:
-    """The sources of the tasks that have one of their own; of an ensemble those of its members, or of its student."""
+    """The sources of the tasks that have one of their own; of an ensemble as it says, or its members or student do."""
     if isinstance(recipe, TrainRecipe):
         return {section.name: section.data for section in recipe.tasks if section.data}
-    if recipe.student:
-        return own_sources(read_recipe(TrainRecipe, ["--config", recipe.student]))
-    return told(recipe, [made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()])
+    # Earlier versions did not write them down.
+    return recipe.sources or said(recipe, members(recipe))
 
 
-def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources]:
-    """A recipe that asks `models` of rows, and the sources of tasks that have one of their own.
+def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources, int]:
+    """A recipe that asks `models` of rows, the tasks' own sources, and the seed that draws rows where there are limits.
 
     Where it does not say which rows, they are those that the first of the models learnt from whose folder tells; of
     a task with a source of its own, those of the first model that says one.
@@ -52,10 +51,19 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
             raise RecipeError(
                 [f"{folders[0]} does not tell which rows it learnt. Say --data_dir or --data.source.class."]
             )
-        return recipe, {}
+        return recipe, said(recipe, known), recipe.seed
     # Streams are for training.
     recipe = read_recipe(kind, argv, upon={"data": {**asdict(known[0].data), "stream": {}}})
-    return recipe, told(recipe, known)
+    return recipe, said(recipe, known), drawn_by(known[0])
+
+
+def said(recipe: EnsembleRecipe | EvaluateRecipe, known: Sequence[TrainRecipe | EnsembleRecipe]) -> Sources:
+    """The sources that a recipe says, and of other tasks those of a student, or those that the models tell."""
+    if isinstance(recipe, EnsembleRecipe) and recipe.student:
+        own = own_sources(read_recipe(TrainRecipe, ["--config", recipe.student]))
+    else:
+        own = told(recipe, known)
+    return {**own, **recipe.sources}
 
 
 def told(recipe: EnsembleRecipe | EvaluateRecipe, known: Sequence[TrainRecipe | EnsembleRecipe]) -> Sources:
@@ -63,3 +71,15 @@ def told(recipe: EnsembleRecipe | EvaluateRecipe, known: Sequence[TrainRecipe | 
     if not known or recipe.data.source != known[0].data.source:
         return {}
     return {task: source for one in reversed(known) for task, source in own_sources(one).items()}
+
+
+def drawn_by(recipe: TrainRecipe | EnsembleRecipe) -> int:
+    """The seed that drew the rows of a model, or of an ensemble's first member, where there are limits."""
+    if isinstance(recipe, EnsembleRecipe) and (known := members(recipe)):
+        return drawn_by(known[0])
+    return recipe.seed
+
+
+def members(recipe: EnsembleRecipe) -> list[TrainRecipe | EnsembleRecipe]:
+    """The recipes of those members whose folders are still there."""
+    return [made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()]

@@ -66,13 +66,15 @@ class Ballot:
         """The label ids or numbers [rows] that scores mean."""
         return self.objective.decode(scores).values.numpy()
 
-    def levelled(self, scores: Tensor, seen: np.ndarray) -> Tensor:
-        """Scores whose numbers lie on the line that fits the labels of the rows `seen` best; classes as they are."""
+    def levelled(self, scores: Tensor, like: Tensor) -> Tensor:
+        """Scores whose numbers have the mean and the spread of those of others; classes as they are."""
         if self.objective.labels:
             return scores
-        answers = self.objective.answers(scores)
-        slope, shift = np.polyfit(answers[torch.from_numpy(seen), 0].numpy(), self.labels[seen], 1)
-        return self.objective.scores_of(answers * slope + shift) if slope > 0 else scores
+        answers, others = self.objective.answers(scores), self.objective.answers(like)
+        spread, wanted = answers.std(), others.std()
+        if not (spread > 0 and wanted > 0):
+            return scores
+        return self.objective.scores_of((answers - answers.mean()) * (wanted / spread) + others.mean())
 
     def measure(self, combiner: Combiner) -> float:
         """The task's own metric of what a combiner makes."""

@@ -12,6 +12,7 @@ from ..evaluation.comparison import Gain, Pair, gains
 from ..evaluator import evaluate
 from ..metrics import counted
 from ..models.combiners import Route
+from ..models.objectives import translated
 from ..report import Report
 from .ballots import Ballot, Recorded
 from .calibration import calibration_error
@@ -35,7 +36,7 @@ def judge(
 ) -> Report:
     """The report: what was made, in-sample and cross-fitted, beside the best member, with what is gained over it.
 
-    `answers` is filled with what it says, and what each member says.
+    `answers` is filled with what it says, in its own terms, and what each member says.
     """
     tasks = {name: ballot.task for name, ballot in ballots.items()}
     names = counted(tasks)
@@ -66,7 +67,8 @@ def judge(
     if answers is not None:
         for name, ballot in ballots.items():
             heard = np.stack([ballot.values(ballot.scores[number]) for number in ballot.able])
-            answers[name] = answers[name]._replace(members=heard)
+            own = translated(made.scores[name], ballot.objective, made.model.config.objective(name))
+            answers[name] = answers[name]._replace(scores=own.numpy(), members=heard)
     report.seconds = made.seconds
     report.examples_per_second = sum(sizes.values()) / made.seconds
     return report

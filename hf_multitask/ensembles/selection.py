@@ -91,8 +91,8 @@ def crossfit(fit: Fit, ballots: Mapping[str, Ballot], *, seed: int = 0) -> dict[
     """The scores of each task by what was chosen on the other half of its rows.
 
     What is judged on the rows that it was chosen on looks better than it is. Where something else was chosen on either
-    half, numbers are first brought to the labels' scale, by the rows that they were chosen on: two members that say the
-    same on scales of their own would have no correlation over both halves.
+    half, numbers are first brought to one scale: two members that say the same on scales of their own would have no
+    correlation over both halves. No label is looked at for that: those of one half would tell of the other's.
     """
     split = {name: halves(len(ballot.labels), seed) for name, ballot in ballots.items()}
     found = [fit({name: parts[seen] for name, parts in split.items()}) for seen in (0, 1)]
@@ -100,7 +100,7 @@ def crossfit(fit: Fit, ballots: Mapping[str, Ballot], *, seed: int = 0) -> dict[
     for name in (name for name in found[0] if name in found[1]):
         sides = [side[name] for side in found]
         if not torch.equal(*sides):
-            sides = [ballots[name].levelled(side, seen) for side, seen in zip(sides, split[name], strict=True)]
+            sides[1] = ballots[name].levelled(sides[1], sides[0])
         scores[name] = torch.empty_like(sides[0])
         for side, held in zip(sides, reversed(split[name]), strict=True):
             scores[name][torch.from_numpy(held)] = side[torch.from_numpy(held)]

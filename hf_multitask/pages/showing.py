@@ -1,5 +1,6 @@
 """What the page of a finished folder shows beyond its report: the texts, the embeddings, and the shares of tasks."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..arguments import MultitaskTrainingArguments
 from ..assembly.finished import made_by, own_sources
 from ..assembly.models import load_model
 from ..assembly.rows import load_rows
+from ..evaluation.answers import Answers, load_answers
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.modeling_multitask import MultitaskModel
@@ -24,11 +26,14 @@ from .runs import Shown
 
 __all__ = ["show"]
 
+logger = logging.getLogger(__name__)
+
 
 def show(folder: Path, *, most: int = 1000) -> Shown:
     """A finished folder with all that can be shown of it; of a first stage this is its report and pictures.
 
-    The dev rows are read again from where the recipe has them; embeddings are those of a model, not of an ensemble.
+    The dev rows are read again from where the recipe has them, and left out where they have changed; embeddings are
+    those of a model, not of an ensemble.
     """
     report = Report.load(folder)
     if not (folder / "config.json").is_file():
@@ -39,9 +44,19 @@ def show(folder: Path, *, most: int = 1000) -> Shown:
     recipe = made_by(folder)
     tasks = [Task.from_description(name, task) for name, task in config.tasks.items()]
     rows = load_rows(tasks, recipe.data, ("dev",), seed=recipe.seed, own=own_sources(recipe))["dev"]
+    answers = load_answers(folder)
+    if others := [name for name in rows if name in answers and not same(rows[name], answers[name])]:
+        logger.warning("%s was judged on other dev rows of %s than are there now.", folder, ", ".join(others))
+        rows = {name: data for name, data in rows.items() if name not in others}
     vectors = embeddings(folder, rows, most=most) if isinstance(config, MultitaskConfig) else {}
     planned = shares(recipe, report.about.get("train_rows", {})) if isinstance(recipe, TrainRecipe) else {}
     return Shown(folder, config.tasks, rows, vectors, planned)
+
+
+def same(rows: Dataset, answers: Answers) -> bool:
+    """Whether the labels of rows are those that a model was judged by."""
+    labels = np.asarray(rows.with_format(None)["label"][:])
+    return labels.shape == answers.labels.shape and np.allclose(labels, answers.labels)
 
 
 def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[str, np.ndarray]:

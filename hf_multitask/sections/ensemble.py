@@ -11,12 +11,17 @@ from ..ensembles.selection import best_per_task, greedy, threshold, tuned
 from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
 from ..models.construct import unknown
 from ..schema import RecipeError
-from .parts import DataSection
+from .parts import DataSection, Source
 
 __all__ = ["EnsembleRecipe"]
 
 NEEDS = {"student": "distill", "bars": "threshold"}
-ONLY = {"prior": ("vote", "greedy", "soup"), "soup": ("soup",), "trust": ("distill",)}
+ONLY = {
+    "prior": ("vote", "greedy", "soup"),
+    "soup": ("soup",),
+    "trust": ("distill",),
+    "over": ("mean", "weighted", "threshold", "greedy", "vote", "distill"),
+}
 """Settings that other rules would ignore."""
 
 
@@ -59,7 +64,8 @@ class EnsembleRecipe:
         default="greedy", metadata={"help": "Which members rule soup takes: greedy or uniform, which is all"}
     )
     student: str | None = field(
-        default=None, metadata={"help": "A recipe of train.py, by which rule distill trains its student"}
+        default=None,
+        metadata={"help": "A recipe of train.py, by which rule distill trains its student, on rows as `data` says"},
     )
     trust: float = field(
         default=1.0,
@@ -74,6 +80,10 @@ class EnsembleRecipe:
         default="outputs/answers", metadata={"help": "Folder of what members have said before; null: ask them again"}
     )
     data: DataSection = field(default_factory=DataSection)
+    sources: dict[str, Source] = field(
+        default_factory=dict,
+        metadata={"help": "Sources of single tasks; what is not said, members (or the student) say"},
+    )
 
     def __post_init__(self) -> None:
         faults = [
@@ -106,7 +116,8 @@ class EnsembleRecipe:
 
     def check_tasks(self, tasks: Collection[str]) -> None:
         """Raise where something is said of a task that no member knows."""
-        faults = [f"bars: {unknown('task', name, tasks)}" for name in self.bars if name not in tasks]
+        said = [("bars", name) for name in self.bars] + [("sources", name) for name in self.sources]
+        faults = [f"{part}: {unknown('task', name, tasks)}" for part, name in said if name not in tasks]
         if faults := faults + self.data.misnamed(tasks):
             raise RecipeError(faults)
 

@@ -1,10 +1,13 @@
 """The recipe of an evaluation: which settings there are, and what each may be."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .parts import DataSection
+from ..models.construct import unknown
+from ..schema import RecipeError
+from .parts import DataSection, Source
 
 __all__ = ["EvaluateRecipe"]
 
@@ -30,6 +33,9 @@ class EvaluateRecipe:
     batch_size: int = field(default=64, metadata={"help": "Rows of a batch"})
     seed: int = field(default=0, metadata={"help": "Decides the resamples behind the intervals"})
     data: DataSection = field(default_factory=DataSection)
+    sources: dict[str, Source] = field(
+        default_factory=dict, metadata={"help": "Sources of single tasks: {mood: {class: Files, dev: mood.csv}}"}
+    )
 
     def __post_init__(self) -> None:
         if Path(self.output_dir, "config.json").is_file():
@@ -38,3 +44,9 @@ class EvaluateRecipe:
             raise ValueError(f"batch_size must be 1 or more. Got {self.batch_size}.")
         if self.data.stream:
             raise ValueError("data.stream is for train.py: here every row is answered.")
+
+    def check_tasks(self, tasks: Collection[str]) -> None:
+        """Raise where something is said of a task that the model does not know."""
+        faults = [f"sources: {unknown('task', name, tasks)}" for name in self.sources if name not in tasks]
+        if faults := faults + self.data.misnamed(tasks):
+            raise RecipeError(faults)

@@ -27,6 +27,7 @@ __all__ = [
     "ModelSection",
     "RunRecipe",
     "SizeOptions",
+    "Source",
     "TaskSection",
     "TunerOptions",
     "trainer_options",

@@ -216,9 +216,13 @@ def changed(before: Path, now: Path, kind: type) -> list[str]:
     if not before.is_file():
         return []
     old, words = vars(read_recipe(kind, ["--config", str(before)])), ["--config", str(now)]
+    new: Mapping[str, Any]
     # The rows of an ensemble are those of its members, unless it says others.
-    asking = kind is EnsembleRecipe
-    new = vars(read_asking(EnsembleRecipe, words, members_of)[0] if asking else read_recipe(kind, words))
+    if kind is EnsembleRecipe:
+        recipe, own, _ = read_asking(EnsembleRecipe, words, members_of)
+        new = {**vars(recipe), "sources": own}
+    else:
+        new = vars(read_recipe(kind, words))
     return [name for name in new if name not in PASSING and old[name] != new[name]]
 
 

@@ -85,7 +85,7 @@ def halve(schedule: LambdaLR) -> None:
 class EpochCallback(TrainerCallback):
     """Tells the sampler which epoch begins: accelerate's wrappers do not pass it on after a resume.
 
-    It is counted in this run's steps, as Trainer counts: what a checkpoint says of it is counted in the steps of before.
+    It is counted in the steps of this run, as Trainer counts: a checkpoint says it in those of the run that left it.
     """
 
     def __init__(self, set_epoch: Callable[[int], None]):
@@ -96,8 +96,8 @@ class EpochCallback(TrainerCallback):
         if args.max_steps <= 0 and done >= whole and (state.epoch or 0) < epochs and done:
             raise ValueError(
                 f"The checkpoint has done {done} steps, {state.epoch:g} of {epochs:g} epochs, which in steps of as "
-                f"many rows as now are {whole} in all: none is left. Keep the rows of a step, raise num_train_epochs, or "
-                "begin a new run with the checkpoint as model.trunk."
+                f"many rows as now are {whole} in all: none is left. Keep the rows of a step, raise num_train_epochs, "
+                "or begin a new run with the checkpoint as model.trunk."
             )
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """Where the rows of a finished folder are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from hf_multitask.assembly.finished import made_by, own_sources, read_asking
 from hf_multitask.recipe import read_recipe, write_recipe
 from hf_multitask.sections.ensemble import EnsembleRecipe
+from hf_multitask.sections.evaluate import EvaluateRecipe
 from hf_multitask.sections.train import TrainRecipe
 
 OWN = "[{{name: mood, objective: {{class: Classification, labels: [sad, glad]}}, data: {{class: Files, train: {0}}}}}]"
@@ -32,10 +34,33 @@ def member(tmp_path, monkeypatch):
     ],
 )
 def test_an_ensemble_is_shown_with_the_rows_that_it_was_judged_on(words, file, member):
-    recipe, asked = read_asking(EnsembleRecipe, ["--members", str(member), *words], lambda one: one.members)
+    recipe, asked, _ = read_asking(EnsembleRecipe, ["--members", str(member), *words], lambda one: one.members)
+    assert {task: source["train"] for task, source in asked.items()} == ({"mood": file} if file else {})
     Path("both").mkdir()
-    write_recipe(recipe, Path("both"))
-    found = own_sources(made_by(Path("both")))
-    assert {task: source["train"] for task, source in found.items()} == ({"mood": file} if file else {})
-    if not recipe.student:
-        assert asked == found
+    # As it was written by earlier versions, and as it is written now.
+    for written in (recipe, replace(recipe, sources=asked)):
+        write_recipe(written, Path("both"))
+        assert own_sources(made_by(Path("both"))) == asked
+
+
+def test_an_ensemble_knows_its_rows_when_its_members_are_gone(member):
+    recipe, asked, _ = read_asking(EnsembleRecipe, ["--members", str(member)], lambda one: one.members)
+    Path("both").mkdir()
+    write_recipe(replace(recipe, sources=asked), Path("both"))
+    member.rename("elsewhere")
+    evaluating, found, _ = read_asking(EvaluateRecipe, ["--model", "both"], lambda one: [one.model])
+    assert found == asked != {}
+    with pytest.raises(ValueError, match="sources: Unknown task 'moods'"):
+        replace(evaluating, sources={"moods": {"class": "Demo"}}).check_tasks(["mood"])
+
+
+def test_limited_rows_are_drawn_as_the_model_drew_them(member):
+    recipe = read_recipe(TrainRecipe, ["--config", str(member / "recipe.yaml"), "--seed", "3"])
+    write_recipe(recipe, member)
+    ensemble, *_, drawn = read_asking(EnsembleRecipe, ["--members", str(member)], lambda one: one.members)
+    assert (ensemble.seed, drawn) == (0, 3)
+    Path("both").mkdir()
+    write_recipe(ensemble, Path("both"))
+    for words, seed in (([], 3), (["--seed", "5"], 3)):
+        recipe, *_, drawn = read_asking(EvaluateRecipe, ["--model", "both", *words], lambda one: [one.model])
+        assert drawn == seed

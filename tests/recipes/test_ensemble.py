@@ -1,6 +1,7 @@
 """Ensembles from their command line to what they leave."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from commands import TINY, call, load
 from transformers import AutoModel
 
 from hf_multitask import EnsembleModel, MultitaskModel, Report
+from hf_multitask.pages.showing import show
 
 ENSEMBLE, EVALUATE, TRAIN = load("ensemble"), load("evaluate"), load("train")
 
@@ -134,6 +136,32 @@ def test_mistakes_are_sentences(make, trained, tmp_path):
     assert code == 1
 
 
+def test_what_fails_leaves_an_earlier_ensemble_as_it_was(make, trained, tmp_path, monkeypatch):
+    assert make("mean")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    words = ["--config", trained / "tiny.yaml", "--output_dir", tmp_path / "sst", "--tasks", "[sst]"]
+    assert call(TRAIN, *words)[0] == 0
+    code, _, err = make("soup", "--overwrite", members=["0", str(tmp_path / "sst")])
+    assert code == 1
+    assert "make no soup" in err
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = make("weighted", "--overwrite")
+    assert code == 1
+    assert 'pip install -e ".[tune]"' in err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_student_of_another_objective_is_shown_in_its_own_terms(make, trained, tmp_path):
+    brier = "{name: qqp, pair: true, objective: {class: Classification, labels: [different, duplicate]}}"
+    (tmp_path / "student.yaml").write_text((trained / "tiny.yaml").read_text() + f"tasks: [{brier}]\n")
+    code, _, err = make("distill", "--student", tmp_path / "student.yaml")
+    assert code == 0, err
+    model, shown = AutoModel.from_pretrained(tmp_path / "out"), show(tmp_path / "out")
+    rows = shown.rows["qqp"]
+    said = model.predict("qqp", rows["first"][:], rows["second"][:])
+    torch.testing.assert_close(torch.from_numpy(shown.answers["qqp"].scores).softmax(-1).float(), said.probabilities)
+
+
 def test_each_member_may_have_a_task_with_rows_of_its_own(tmp_path):
     for name in ("mood", "tone"):
         (tmp_path / f"{name}.csv").write_text(
@@ -150,3 +178,17 @@ def test_each_member_may_have_a_task_with_rows_of_its_own(tmp_path):
     code, _, err = call(ENSEMBLE, *words)
     assert code == 0, err
     assert set(Report.load(tmp_path / "both").tasks) == {"mood", "tone"}
+    (tmp_path / "one.csv").write_text("text,label\nI am sad,sad\n")
+    one = json.dumps({"mood": {**rows, "dev": str(tmp_path / "one.csv"), "columns": {"first": "text"}}})
+    code, _, err = call(ENSEMBLE, *words[:-1], tmp_path / "none", "--sources", one)
+    assert code == 1
+    assert "mood has one row there, and wants more" in err
+    # Alone it knows its rows too, and those that have changed are not shown beside what was said of others.
+    for name in ("mood", "tone"):
+        (tmp_path / name).rename(tmp_path / f"{name} elsewhere")
+    code, _, err = call(EVALUATE, "--model", tmp_path / "both", "--output_dir", tmp_path / "judged")
+    assert code == 0, err
+    assert Report.load(tmp_path / "judged").values == Report.load(tmp_path / "both").values
+    with (tmp_path / "mood.csv").open("a") as file:
+        file.write("I am new,sad\n")
+    assert set(show(tmp_path / "both").rows) == {"tone"}

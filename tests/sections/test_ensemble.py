@@ -28,7 +28,7 @@ def test_a_recipe_reads_back_equal(tmp_path):
 
 @pytest.mark.parametrize("rule", ["mean", "weighted", "vote", "greedy", "route"])
 def test_every_rule_chooses_a_combiner_of_both_members(rule):
-    recipe = read("--rule", rule, "--trials", "3", "--over", "logits")
+    recipe = read("--rule", rule, "--trials", "3", *([] if rule == "route" else ["--over", "logits"]))
     for task in (SST, STS):
         combiner = recipe.choose(task.name)(ballot(task))
         assert len(combiner.weigh([True, True])) == 2
@@ -56,6 +56,7 @@ def test_a_bar_is_that_of_its_task():
         (["--rule", "threshold"], "bars and rule threshold go together."),
         (["--prior", "[1, 2]"], "prior is for rule vote, greedy, soup, and changes nothing in mean."),
         (["--trust", "0.5"], "trust is for rule distill, and changes nothing in mean."),
+        (["--rule", "route", "--over", "logits"], "greedy, vote, distill, and changes nothing in route."),
         (["--soup", "uniform"], "soup is for rule soup, and changes nothing in mean."),
         (["--prior", "[1]"], "prior needs a number for each of 2 members. Got 1."),
         (["--prior", "[0, 0]"], "prior is zero or more for each member, and not zero for all."),
