@@ -10,6 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 from transformers import set_seed
 
 from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
+from hf_multitask.assembly.resuming import check_resumed
 from hf_multitask.assembly.trainers import build_first_stage
 from hf_multitask.plots import can_plot
 from hf_multitask.pretraining.encoder import save_encoder
@@ -27,8 +28,11 @@ def main(argv):
     resume = chosen(recipe.resume, folder)
     if first:
         check_folder(recipe, resume=recipe.resume is not None)
+        check_resumed(recipe, resume)
     set_seed(recipe.seed)
     encoder, trainer, judge = build_first_stage(recipe)
+    if resume:
+        trainer.check(resume)
     if first:
         claim_folder(recipe, resume=recipe.resume is not None)
     trunk = recipe.model.trunk or "minbert, new"

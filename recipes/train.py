@@ -10,6 +10,7 @@ sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
 from transformers import set_seed
 
 from hf_multitask.assembly.folders import check_folder, claim_folder, move_model
+from hf_multitask.assembly.resuming import check_resumed
 from hf_multitask.assembly.trainers import build_trainer, read_rows
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.evaluation.baseline import BagOfWords
@@ -31,6 +32,7 @@ def main(argv):
     resume = chosen(recipe.resume, folder)
     if arguments.process_index == 0:
         check_folder(recipe, resume=recipe.resume is not None)
+        check_resumed(recipe, resume)
     set_seed(recipe.seed)
     rows = read_rows(recipe, recipe.tasks)
     trainer = build_trainer(recipe, rows, callbacks=[pace := Pace()])

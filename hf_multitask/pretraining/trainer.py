@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
@@ -114,6 +115,18 @@ class PretrainingTrainer(Keeping, Interruptible, WholeCheckpoints, SentenceTrans
             )
         super().log(logs, start_time)
 
+    def check(self, checkpoint: str) -> None:
+        """Raise where a checkpoint holds no weights of this model."""
+        with safe_open(Path(checkpoint, SAFE_WEIGHTS_NAME), framework="pt") as held:
+            there = {(name, tuple(held.get_slice(name).get_shape())) for name in held.keys()}  # noqa: SIM118
+        here = {(name, tuple(weight.shape)) for name, weight in self.model.state_dict().items()}
+        if there != here:
+            name, _ = min(there ^ here)
+            raise ValueError(
+                f"This run cannot go on from {checkpoint}: the model that left it had another trunk, head or adapter "
+                f"than this one, see {name}."
+            )
+
     # A checkpoint holds all of the model in one file, the head and adapters too: what the library writes would need
     # each part to be loadable by itself.
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -124,15 +137,8 @@ class PretrainingTrainer(Keeping, Interruptible, WholeCheckpoints, SentenceTrans
         save_file(weights, folder / SAFE_WEIGHTS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        weights = load_file(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME))
-        there, here = ({(name, w.shape) for name, w in of.items()} for of in (weights, self.model.state_dict()))
-        if there != here:
-            name, _ = min(there ^ here)
-            raise ValueError(
-                f"This run cannot go on from {resume_from_checkpoint}: the model that left it had another trunk, head "
-                f"or adapter than this one, see {name}."
-            )
-        self.model.load_state_dict(weights)
+        self.check(resume_from_checkpoint)
+        self.model.load_state_dict(load_file(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME)))
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

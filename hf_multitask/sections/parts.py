@@ -4,7 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from transformers import BertConfig
 
@@ -201,7 +201,13 @@ class ModelSection:
 
 @dataclass
 class RunRecipe:
-    """What every training says: where it goes, and which tasks and rows it reads."""
+    """What every training says: where it goes, and which tasks and rows it reads.
+
+    A checkpoint is gone on from with the same `LASTING` settings alone; other ones of `TOLD` are said.
+    """
+
+    LASTING: ClassVar[tuple[str, ...]] = ("model.trunk", "model.revision")
+    TOLD: ClassVar[tuple[str, ...]] = ()
 
     output_dir: str = field(
         default="outputs", metadata={"help": "Folder of what is trained, its checkpoints and the report"}

@@ -67,6 +67,9 @@ class PretrainRecipe(RunRecipe):
       python recipes/train.py --config recipes/configs/real.yaml --model.trunk outputs/ranking
     """
 
+    LASTING = (*RunRecipe.LASTING, "objective", "tuner", "model.pooling", "model.size", "model.freeze_trunk")
+    TOLD = ("text", "seed", "data.source", "data.limit")
+
     output_dir: str = field(
         default="outputs/pretrain", metadata={"help": "Folder of the trunk, its checkpoints and the report"}
     )

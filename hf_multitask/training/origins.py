@@ -14,7 +14,7 @@ from ..models.modeling_multitask import MultitaskModel
 from ..schedules import Schedule
 from .backends import backend_of
 
-__all__ = ["Origin"]
+__all__ = ["Origin", "said"]
 
 FILE = "origin.json"
 # What changes no weight's shape, or only how the model is run.

@@ -87,6 +87,44 @@ def test_resume_goes_on_and_a_second_run_needs_leave(tiny, tmp_path):
         assert Report.load(tmp_path / "out").beside == report.beside
 
 
+def test_a_first_stage_of_something_else_is_not_gone_on_from_and_left_as_it_was(tiny, tmp_path):
+    assert call(PRETRAIN, *tiny)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for words, said in [
+        (
+            ["--objective.class", "ClassRanking"],
+            'objective was {"class": "SimCSE"}, and is {"class": "ClassRanking"} here.',
+        ),
+        (["--model.pooling", "cls"], "model.pooling was mean, and is cls here."),
+        (["--model.trunk", tmp_path / "out"], "The run begins with"),
+        # Its vocabulary is another.
+        (["--data.source", "{class: Demo, size: 32, seed: 4}"], "see 0.model.embeddings.word_embeddings.weight."),
+    ]:
+        code, _, err = call(PRETRAIN, *tiny, *words, "--resume", "auto")
+        assert code == 1
+        assert said in err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_first_stage_that_goes_on_with_other_text_says_so(tiny, tmp_path, caplog):
+    words = ["--text", "{class: TaskTexts, limit: 40}", "--model.trunk", tmp_path / "trunk"]
+    assert call(PRETRAIN, *tiny[:-1], tmp_path / "trunk")[0] == 0
+    assert call(PRETRAIN, *tiny, *words)[0] == 0
+    code, _, err = call(PRETRAIN, *tiny, *words, "--text.limit", 60, "--resume", "auto")
+    assert code == 0, err
+    assert (
+        'text was {"class": "TaskTexts", "limit": 40}, and is {"class": "TaskTexts", "limit": 60} here.' in caplog.text
+    )
+    # A folder may have another name by now; another one is another.
+    (tmp_path / "trunk").rename(tmp_path / "moved")
+    code, _, err = call(PRETRAIN, *tiny, *words, "--model.trunk", tmp_path / "moved", "--resume", "auto")
+    assert code == 0, err
+    (tmp_path / "trunk").mkdir()
+    code, _, err = call(PRETRAIN, *tiny, *words, "--model.trunk", tmp_path / "trunk", "--resume", "auto")
+    assert code == 1
+    assert f"model.trunk was {tmp_path / 'moved'}, and is {tmp_path / 'trunk'} here. Begin a new run" in err
+
+
 @pytest.fixture
 def moods(tmp_path):
     """Write a task of one's own with as many sentences of each class as are asked for, and name it to the recipe."""

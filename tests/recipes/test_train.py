@@ -1,6 +1,7 @@
 """The recipe of a training, from its command line to what it leaves, and what judges it afterwards."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -93,6 +94,17 @@ def test_another_trunk_and_a_frozen_one(tiny, tmp_path):
     first, second = (AutoModel.from_pretrained(tmp_path / name) for name in ("out", "second"))
     for one, other in zip(first.trunk.parameters(), second.trunk.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_another_trunk_of_the_same_shape_is_not_gone_on_from(tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    words = [*tiny[:2], "--output_dir", tmp_path / "second", "--model.trunk"]
+    assert call(TRAIN, *words, tmp_path / "out")[0] == 0
+    code, _, err = call(TRAIN, *words, tmp_path / "other", "--resume", "auto")
+    assert code == 1
+    assert f"model.trunk was {tmp_path / 'out'}, and is {tmp_path / 'other'} here." in err
+    assert Report.load(tmp_path / "second").trunk == str(tmp_path / "out")
 
 
 @pytest.mark.parametrize("tuner", ["{class: Pal, width: 12}", "{class: LoraConfig, r: 2}"])
