@@ -20,7 +20,7 @@ from .report import Report
 from .training.backends import processes
 from .training.curves import NotFinite
 
-__all__ = ["InBatches", "Predictor", "evaluate", "predicted"]
+__all__ = ["InBatches", "Predictor", "checked_labels", "evaluate", "predicted"]
 
 
 class Predictor(Protocol):

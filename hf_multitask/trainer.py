@@ -19,7 +19,7 @@ from .arguments import MultitaskTrainingArguments
 from .data.encoded import Collator, StepDataset, split_by_task
 from .data.sampler import MultitaskSampler
 from .data.streams import Stream, StreamedTask, encode_all
-from .evaluator import InBatches, evaluate
+from .evaluator import InBatches, checked_labels, evaluate
 from .models.construct import unknown
 from .models.modeling_minbert import MinBertModel
 from .models.modeling_multitask import MultitaskModel
@@ -77,9 +77,19 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         callbacks: list[TrainerCallback] | None = None,
         **options: Any,
     ):
-        for name in (*train_dataset, *(eval_dataset or {}), *(weights or {})):
+        for what, of_tasks in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset or {})):
+            if not isinstance(of_tasks, Mapping):
+                raise ValueError(f"{what} is {{task: rows}}, such as {{'sst': rows}}. Got {type(of_tasks).__name__}.")
+        if not train_dataset:
+            raise ValueError("train_dataset is empty. Give the rows of one task or more, such as {'sst': rows}.")
+        for name in (*train_dataset, *(eval_dataset or {}), *(weights or {}), *(stream_rows or {})):
             if name not in model.config.tasks:
                 raise ValueError(unknown("task of this model", name, model.config.tasks))
+        if below := [name for name, weight in (weights or {}).items() if not weight >= 0]:
+            raise ValueError(f"The weight of a task is zero or more. Got {(weights or {})[below[0]]} for {below[0]}.")
+        if eval_dataset:
+            # What cannot be judged is known before an epoch was trained for it.
+            checked_labels(model.tasks, dict(eval_dataset))
         if given := [name for name in OTHERS if options.get(name) is not None]:
             raise ValueError(f"Tasks have objectives and metrics of their own. Leave {', '.join(given)} out.")
         if processing_class is not None:

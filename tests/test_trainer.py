@@ -293,6 +293,26 @@ def test_an_unknown_task_is_named(model, rows, tmp_path):
         MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset={"ssst": rows["sst"]})
 
 
+def test_what_could_not_be_trained_or_judged_is_refused_before_an_epoch_is_lost(model, rows, tmp_path):
+    few, wrong = (
+        rows["sst"].select([0, 1]),
+        rows["sst"].select([0, 1]).remove_columns("label").add_column("label", [1, 5]),
+    )
+    for given, said in [
+        ({"train_dataset": rows["sst"]}, r"train_dataset is \{task: rows\}, such as .* Got Dataset"),
+        ({"train_dataset": rows, "eval_dataset": rows["sst"]}, r"eval_dataset is \{task: rows\}.* Got Dataset"),
+        ({"train_dataset": {}}, "train_dataset is empty"),
+        ({"train_dataset": {"sst": few.select([])}}, "Every task needs training rows. None for: sst."),
+        ({"train_dataset": rows, "eval_dataset": {"sst": few.select([])}}, "The dataset of task 'sst' is empty"),
+        ({"train_dataset": rows, "eval_dataset": {"sst": wrong}}, "The dataset of task 'sst': label 5 is not one of"),
+        ({"train_dataset": rows, "weights": {"sst": -1}}, "The weight of a task is zero or more. Got -1 for sst"),
+        ({"train_dataset": rows, "stream_rows": {"sst": 8}}, "those of 'sst' are none"),
+        ({"train_dataset": rows, "stream_rows": {"ssst": 8}}, "Did you mean 'sst'"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), **given)
+
+
 def test_a_loss_setting_that_is_none_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"sum, mean\. Got 'product'"):
         build(tmp_path, schedule=ROUND, loss="product")

@@ -131,6 +131,10 @@ def encode_all(
     seed: int,
 ) -> dict[str, TaskRows]:
     """The training rows of each task as token ids: all at once, or as they come, of streams, `counts` a pass."""
+    if empty := [name for name, given in rows.items() if isinstance(given, datasets.Dataset) and not len(given)]:
+        raise ValueError(f"Every task needs training rows. None for: {', '.join(empty)}.")
+    if whole := [name for name in counts if isinstance(rows.get(name), datasets.Dataset)]:
+        raise ValueError(f"stream_rows counts the rows of a stream, and those of '{whole[0]}' are none. Leave it out.")
     found: dict[str, TaskRows] = {}
     for name, given in rows.items():
         if isinstance(given, datasets.Dataset):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import RLock
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 __all__ = ["Draws", "Dropout", "drop", "without_dropout"]
 
 LANES = 1 << 16
+SWITCHING = RLock()
 
 
 class Draws:
@@ -92,11 +94,18 @@ def factors(x: Tensor, p: float) -> Tensor:
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Every module evaluates, and afterwards is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Every module evaluates, and afterwards is in the mode that it was in.
+
+    Of threads that ask a model which was left training, one does at a time: another's end would turn dropout on.
+    """
+    with SWITCHING:
+        modes = [(module, module.training) for module in model.modules()]
+        if any(mode for _, mode in modes):
+            model.eval()
+            try:
+                yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+            return
+    yield

@@ -60,7 +60,11 @@ class Texts:
         """What a model reads; `apart`: the two texts of a pair as a sequence each."""
         way = (tokenizer, apart, max_length)
         if way not in self.readings:
-            sides = [(self.first, None), (self.second or (), None)] if apart else [(self.first, self.second)]
+            sides = (
+                [(self.first, None), (self.second if self.second is not None else (), None)]
+                if apart
+                else [(self.first, self.second)]
+            )
             self.readings[way] = Reading(tuple(encode(tokenizer, *side, max_length=max_length) for side in sides))
         return self.readings[way]
 

@@ -93,7 +93,8 @@ class EpochCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         done, whole, epochs = state.global_step, state.max_steps, args.num_train_epochs
-        if args.max_steps <= 0 and done >= whole and (state.epoch or 0) < epochs and done:
+        left = whole * (1 - (state.epoch or 0) / epochs) if args.max_steps <= 0 and epochs else 0
+        if done and done >= whole and left >= 1:
             raise ValueError(
                 f"The checkpoint has done {done} steps, {state.epoch:g} of {epochs:g} epochs, which in steps of as "
                 f"many rows as now are {whole} in all: none is left. Keep the rows of a step, raise num_train_epochs, "

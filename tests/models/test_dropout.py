@@ -1,7 +1,10 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from hf_multitask.models.dropout import Draws, Dropout, drop
+from hf_multitask.models.dropout import Draws, Dropout, drop, without_dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.double, torch.bfloat16])
@@ -59,6 +62,26 @@ def test_kept_draws_come_again_in_their_order_and_new_ones_follow_undisturbed():
         with draws.again():
             assert all(torch.equal(drop(x, p), kept) for p, kept in zip((0.5, 0.2), first, strict=True))
     assert torch.equal(drop(x, 0.5), after)
+
+
+def test_threads_that_ask_a_model_which_was_left_training_have_no_dropout():
+    model, x = torch.nn.Sequential(Pause(), Dropout(0.5)).train(), torch.ones(100)
+
+    def ask(_):
+        with without_dropout(model):
+            return model(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(found, x) for found in pool.map(ask, range(40)))
+    assert model[1].training
+
+
+class Pause(torch.nn.Module):
+    """Lets other threads have their turn."""
+
+    def forward(self, x):
+        time.sleep(0.001)
+        return x
 
 
 def test_a_repeat_in_another_thread_draws_for_itself():

@@ -163,8 +163,9 @@ def test_texts_are_tokenized_once_for_all_who_read_them_alike(every):
 
 @pytest.mark.parametrize("column", [pd.Series, np.array, tuple])
 def test_texts_may_be_a_column(every, column):
-    found = every.predict("qqp", column(FIRST), column(SECOND)).scores
-    torch.testing.assert_close(found, every.predict("qqp", FIRST, SECOND).scores)
+    for name in ("qqp", "cosine"):
+        found = every.predict(name, column(FIRST), column(SECOND)).scores
+        torch.testing.assert_close(found, every.predict(name, FIRST, SECOND).scores)
 
 
 def test_predict_answers_nothing_with_nothing_and_leaves_training_mode_alone(every):
