@@ -45,10 +45,13 @@ def no_accelerator() -> bool:
 def settled(options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a trainer, in which `bf16: auto` is true where the device computes in bfloat16 itself.
 
-    >>> settled({"bf16": False, "max_steps": 3})
+    The metric that chooses is the usual one where it is null: without any, Trainer would look for a loss.
+
+    >>> settled({"bf16": False, "max_steps": 3, "metric_for_best_model": None})
     {'bf16': False, 'max_steps': 3}
     """
-    return {**options, "bf16": computes_bf16()} if options.get("bf16") == "auto" else dict(options)
+    said = {name: value for name, value in options.items() if name != "metric_for_best_model" or value is not None}
+    return {**said, "bf16": computes_bf16()} if said.get("bf16") == "auto" else said
 
 
 @cache

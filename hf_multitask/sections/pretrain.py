@@ -21,7 +21,8 @@ __all__ = ["PretrainRecipe", "TrunkSection"]
 StageOptions = Annotated[dict[str, Any], MemberOf("objective", STAGES)]
 TextOptions = Annotated[dict[str, Any], MemberOf("text", TEXTS, shorthands={"text_file": "TextFile"})]
 
-LESS = ("loss", "_uniformity", "_alignment")
+SIMILARITIES = ("spearman_cosine", "pearson_cosine", "uniformity", "alignment")
+LESS = ("_uniformity", "_alignment")
 """How metrics end of which less is better."""
 
 # What the objective decides, what only a model with several kinds of input needs, and what would do nothing here.
@@ -100,6 +101,9 @@ class PretrainRecipe(RunRecipe):
         faults += self.misfits({task.name: task.build() for task in self.tasks})
         if self.similarity is None and self.probe is None:
             faults.append("Nothing judges the result. Name a task of pairs in similarity, or one of classes in probe.")
+        best = str(self.training.get("metric_for_best_model") or "").removeprefix("eval_")
+        if best and best not in (known := self.metrics()):
+            faults.append(f"training.metric_for_best_model: {unknown('metric', best, known)}")
         if self.model.freeze_trunk and self.tuner is None:
             faults.append("model.freeze_trunk leaves nothing to train. Give a tuner, such as --tuner.class Pal.")
         if self.reads_text:
@@ -152,8 +156,8 @@ class PretrainRecipe(RunRecipe):
     @property
     def chooses(self) -> str:
         """The metric of the best checkpoint: what the objective is best judged by, or else the other one."""
-        if "metric_for_best_model" in self.training:
-            return self.training["metric_for_best_model"]
+        if said := self.training.get("metric_for_best_model"):
+            return said
         metrics = {}
         if self.similarity:
             metrics["similarity"] = f"{self.similarity}_spearman_cosine"
@@ -161,6 +165,11 @@ class PretrainRecipe(RunRecipe):
             (section,) = [task for task in self.tasks if task.name == self.probe]
             metrics["probe"] = f"{self.probe}_{section.metric}"
         return metrics.get(self.stage().judge) or next(iter(metrics.values()))
+
+    def metrics(self) -> list[str]:
+        """What is told while it trains, by which the best checkpoint can be chosen."""
+        pairs = [f"{self.similarity}_{kind}" for kind in SIMILARITIES] if self.similarity else []
+        return [*pairs, *(f"{task.name}_{task.metric}" for task in self.tasks if task.name == self.probe)]
 
     def judged(self) -> list[str]:
         """The tasks by which the trunk is judged before and after."""

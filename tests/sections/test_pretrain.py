@@ -60,6 +60,8 @@ def test_help_holds_every_setting_and_every_member():
         ),
         (["--training.seed", "1"], "training.seed: Set 'seed' at the top of the recipe instead."),
         (["--data.limit.stss", "5"], "data.limit: Unknown task 'stss'."),
+        (["--training.metric_for_best_model", "sts_spearman"], "Did you mean 'sts_spearman_cosine'"),
+        (["--training.metric_for_best_model", "sst_accuracy", "--probe", "null"], "Unknown metric 'sst_accuracy'."),
         (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
         (["--tasks", "sts,sts", "--probe", "null"], "Task 'sts' is there 2 times."),
     ],
@@ -76,6 +78,7 @@ def test_an_objective_is_chosen_by_what_it_is_best_judged_by():
     assert ranking.watched() == ["sts", "sst"]
     assert pretrain("--objective.class", "ClassRanking", "--probe", "null").chooses == "sts_spearman_cosine"
     assert pretrain("--similarity", "null").watched() == ["sst"]
+    assert pretrain("--training.metric_for_best_model", "null").chooses == "sts_spearman_cosine"
     own = pretrain("--training.metric_for_best_model", "sst_accuracy")
     assert (own.chooses, own.watched()) == ("sst_accuracy", ["sts", "sst"])
 

@@ -206,6 +206,11 @@ def test_auto_is_bfloat16_where_the_machine_computes_in_it(kind, computes, monke
     computes_bf16.cache_clear()
 
 
+def test_the_best_is_chosen_by_the_score_where_nothing_is_said():
+    recipe = read_recipe(TrainRecipe, ["--training.metric_for_best_model", "null"])
+    assert recipe.arguments().metric_for_best_model == "score"
+
+
 def test_what_the_trainer_refuses_is_a_fault_of_the_recipe():
     with pytest.raises(RecipeError, match=r"training: .*save"):
         train("--training.save_strategy", "no").arguments()
