@@ -51,8 +51,10 @@ def card(
         **(adapter(folder, base) if kind == "adapter" else model(folder, recipe)),
     }
     names = facts.get("tasks", {})
+    english = [name for name in names if name in SETS and source(recipe, name) in (None, "Course", "Demo", "Published")]
     data = ModelCardData(
-        language="en",
+        # Of other rows nobody said which language they are in.
+        language="en" if names and len(english) == len(names) else None,
         library_name="peft" if kind == "adapter" else "transformers",
         base_model=facts["base"],
         tags=["hf_multitask", kind],
@@ -79,8 +81,7 @@ def model(folder: Path, recipe: dict[str, Any] | None) -> dict[str, Any]:
         "tasks": tasks,
         "example": call(name, task),
         "input": {"text": EXAMPLES[0], **({"text_pair": EXAMPLES[1]} if task["pair"] else {})},
-        "data": [SETS[name] for name in learnt(tasks, recipe) if published(recipe, name)],
-        "source": source(recipe),
+        "data": data_lines(learnt(tasks, recipe), recipe),
         "trunk": (config.get("trunk") or {}).get("model_type"),
         "base": None,
         "max_length": config.get("max_length"),
@@ -149,16 +150,36 @@ def on_hub(name: str | None) -> str | None:
     return name
 
 
-def source(recipe: dict[str, Any] | None) -> str | None:
-    """The class of the source that a recipe's rows came from."""
-    return recipe["data"]["source"]["class"] if recipe and "data" in recipe else None
+def source(recipe: dict[str, Any] | None, name: str) -> str | None:
+    """The class of the source that a task's rows came from: the recipe's, or one of the task's own."""
+    known = recipe or {}
+    own = {task["name"]: task.get("data") for task in known.get("tasks") or () if isinstance(task, dict)}
+    found = (own | known.get("sources", {})).get(name) or known.get("data", {}).get("source")
+    return found["class"] if found else None
 
 
 def published(recipe: dict[str, Any] | None, name: str) -> bool:
     """Whether a task's rows were those of the dataset that it is named after."""
-    tasks = (recipe or {}).get("tasks") or ()
-    own = next((task.get("data") for task in tasks if isinstance(task, dict) and task.get("name") == name), None)
-    return name in SETS and (own["class"] if own else source(recipe)) in ("Course", "Published")
+    return name in SETS and source(recipe, name) in ("Course", "Published")
+
+
+def data_lines(names: Sequence[str], recipe: dict[str, Any] | None) -> list[str]:
+    """What was learnt from, in a line for each dataset; none where no recipe tells."""
+    if recipe is None or not any(source(recipe, name) for name in names):
+        return []
+    known = [name for name in names if published(recipe, name)]
+    made_up = [name for name in names if source(recipe, name) == "Demo"]
+    others = [name for name in names if name not in (*known, *made_up)]
+    lines = [f"{title}: {licence}." for _, title, licence in (SETS[name] for name in known)]
+    if made_up:
+        whose = "Made-up" if len(made_up) == len(names) else f"{', '.join(made_up)}: made-up"
+        lines.append(
+            f"{whose} sentences of a small grammar: they belong to nobody, and what is learnt from them is of no use "
+            "beyond a demonstration."
+        )
+    if others:
+        lines.append(f"{', '.join(others)}: rows of which nothing is recorded here; ask whoever published this.")
+    return lines
 
 
 def learnt(names: Iterable[str], recipe: dict[str, Any] | None) -> list[str]:

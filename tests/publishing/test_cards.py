@@ -20,6 +20,19 @@ def test_a_task_with_rows_of_its_own_names_no_dataset(hub, folder):
     assert card.data.eval_results[0].dataset_name == "sst"
 
 
+def test_an_ensemble_whose_task_had_rows_of_its_own_names_no_dataset_for_it(hub, folder):
+    mine = {"class": "Files", "train": "mine.csv"}
+    recipe = {"members": ["a", "b"], "data": {"source": {"class": "Demo"}}, "sources": {"sst": mine}}
+    (folder / "recipe.yaml").write_text(yaml_text(recipe))
+    publish(folder, "me/model")
+    card = card_of(hub)
+    assert card.data.datasets is None
+    assert card.data.language is None
+    assert card.data.eval_results[0].dataset_name == "sst"
+    assert "- sst: rows of which nothing is recorded here" in card.text
+    assert "- qqp, sts: made-up sentences of a small grammar" in card.text
+
+
 def test_rows_that_joined_a_task_are_told_with_their_licence(hub, folder):
     data = {"source": {"class": "Course"}, "join": {"sts": ["sick"]}}
     (folder / "recipe.yaml").write_text(yaml_text({"data": data}))
