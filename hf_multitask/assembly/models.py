@@ -80,6 +80,10 @@ def plain_model(
             )
         except OSError as error:
             raise ValueError(absent("trunk", section.trunk)) from error
+        except (ValueError, ImportError) as error:
+            if section.attn_implementation is None:
+                raise
+            raise ValueError(f"attn_implementation {section.attn_implementation} does not go: {error}") from error
     texts = [
         text for rows in train.values() for side in ("first", "second") if side in rows.features for text in rows[side]
     ]

@@ -195,6 +195,8 @@ class ModelSection:
         MinBertConfig(**self.size)
         if self.keep_heads and self.trunk is None:
             raise ValueError("keep_heads is for a trunk that is a trained model. Name its folder in trunk.")
+        if self.attn_implementation and self.trunk is None:
+            raise ValueError("attn_implementation is for a pretrained trunk: a new one has attention of its own.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1. Got {self.dropout:g}.")
 

@@ -168,6 +168,7 @@ def test_regularizers_are_read_built_and_changed_one_by_one():
         (["--training.metric_for_best_model", "sst_acuracy"], "Did you mean 'sst_accuracy'"),
         (["--training.metric_for_best_model", "eval_sick_pearson"], "Unknown metric 'sick_pearson'"),
         (["--resume", "auto", "--overwrite"], "resume goes on with what overwrite would replace."),
+        (["--model.attn_implementation", "sdpa"], "attn_implementation is for a pretrained trunk"),
         (["--compare", "bag"], "compare.bag: Unknown choice 'bag'."),
         (["--learning_rate", "1"], "Unknown option 'learning_rate'. Did you mean 'training.learning_rate'?"),
         (["--training.learning_rte", "1"], "Did you mean 'learning_rate'?"),
