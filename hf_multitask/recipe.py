@@ -22,6 +22,7 @@ from .training.interruptions import Interrupted
 __all__ = [
     "STOPPED",
     "RecipeError",
+    "as_written",
     "read_recipe",
     "read_yaml",
     "run",
@@ -112,6 +113,11 @@ def write_yaml(content: dict[str, Any], path: Path) -> None:
 
 def yaml_text(content: dict[str, Any]) -> str:
     return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+
+
+def as_written(recipe: Any) -> dict[str, Any]:
+    """What `read_yaml` gives of a recipe once it is written."""
+    return yaml.safe_load(yaml_text(asdict(recipe)))
 
 
 def read_yaml(path: Path) -> dict[str, Any] | None:

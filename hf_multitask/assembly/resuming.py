@@ -1,13 +1,10 @@
 """Whether a run may go on from what an earlier one left: by the settings that decide what a checkpoint is."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..recipe import read_yaml, yaml_text
+from ..recipe import as_written, read_yaml
 from ..sections.parts import RunRecipe
 from ..training.origins import said
 
@@ -24,7 +21,7 @@ def check_resumed(recipe: RunRecipe, checkpoint: str | None) -> None:
     there = None if checkpoint is None else read_yaml(Path(checkpoint).parent / "recipe.yaml")
     if there is None:
         return
-    here = yaml.safe_load(yaml_text(asdict(recipe)))
+    here = as_written(recipe)
     changes = {name: pair for name in (*recipe.LASTING, *recipe.TOLD) if (pair := differing(name, there, here))}
     words = {name: f"{name} was {said(old)}, and is {said(new)} here." for name, (old, new) in changes.items()}
     if faults := [words[name] for name, (old, _) in changes.items() if name in recipe.LASTING and not gone(old)]:
