@@ -118,7 +118,8 @@ class PretrainingTrainer(Keeping, Interruptible, WholeCheckpoints, SentenceTrans
     def check(self, checkpoint: str) -> None:
         """Raise where a checkpoint holds no weights of this model."""
         with safe_open(Path(checkpoint, SAFE_WEIGHTS_NAME), framework="pt") as held:
-            there = {(name, tuple(held.get_slice(name).get_shape())) for name in held.keys()}  # noqa: SIM118
+            names = held.keys()
+            there = {(name, tuple(held.get_slice(name).get_shape())) for name in names}
         here = {(name, tuple(weight.shape)) for name, weight in self.model.state_dict().items()}
         if there != here:
             name, _ = min(there ^ here)
