@@ -87,6 +87,8 @@ def name_fault(name: str) -> str | None:
         return f"A task's name is made of letters, digits and underscores. Got {name!r}."
     if hasattr(nn.ModuleDict, name) or name == "training":
         return f"A task cannot be called {name!r}, which means something to PyTorch. Take another name."
+    if name == "score":
+        return "A task cannot be called 'score', as the mean of all tasks is. Take another name."
     return None
 
 

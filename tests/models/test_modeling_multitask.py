@@ -319,7 +319,7 @@ def test_mistakes_are_named(every, call, complaint):
         call(every)
 
 
-@pytest.mark.parametrize("name", ["type", "items", "training"])
+@pytest.mark.parametrize("name", ["type", "items", "training", "score"])
 def test_names_that_pytorch_has_taken_are_refused(small, name):
     for make in (lambda: Task(name, SST.objective), lambda: MultitaskConfig(trunk=small, tasks={name: SST.describe()})):
         with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
