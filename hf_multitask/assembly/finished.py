@@ -33,7 +33,7 @@ def own_sources(recipe: TrainRecipe | EnsembleRecipe) -> Sources:
     if isinstance(recipe, TrainRecipe):
         return {section.name: section.data for section in recipe.tasks if section.data}
     # Earlier versions did not write them down.
-    return recipe.sources or said(recipe, members(recipe))
+    return recipe.sources or said(recipe, recipes_of(recipe.members))
 
 
 def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequence[str]]) -> tuple[R, Sources, int]:
@@ -42,14 +42,14 @@ def read_asking(kind: type[R], argv: Sequence[str], models: Callable[[R], Sequen
     Where it does not say which rows, they are those that the first of the models learnt from whose folder tells; of
     a task with a source of its own, those of the first model that says one.
     """
-    folders = [Path(name) for name in models(read_recipe(kind, argv))]
-    known = [made_by(folder) for folder in folders if (folder / FILE).is_file()]
+    names = models(read_recipe(kind, argv))
+    known = recipes_of(names)
     if not known:
         recipe = read_recipe(kind, argv)
         # What is the same upon another source was said.
         if recipe.data.source != read_recipe(kind, argv, upon={"data": {"source": {"class": "Published"}}}).data.source:
             raise RecipeError(
-                [f"{folders[0]} does not tell which rows it learnt. Say --data_dir or --data.source.class."]
+                [f"{Path(names[0])} does not tell which rows it learnt. Say --data_dir or --data.source.class."]
             )
         return recipe, said(recipe, known), recipe.seed
     # Streams are for training.
@@ -75,11 +75,11 @@ def told(recipe: EnsembleRecipe | EvaluateRecipe, known: Sequence[TrainRecipe | 
 
 def drawn_by(recipe: TrainRecipe | EnsembleRecipe) -> int:
     """The seed that drew the rows of a model, or of an ensemble's first member, where there are limits."""
-    if isinstance(recipe, EnsembleRecipe) and (known := members(recipe)):
+    if isinstance(recipe, EnsembleRecipe) and (known := recipes_of(recipe.members)):
         return drawn_by(known[0])
     return recipe.seed
 
 
-def members(recipe: EnsembleRecipe) -> list[TrainRecipe | EnsembleRecipe]:
-    """The recipes of those members whose folders are still there."""
-    return [made_by(Path(name)) for name in recipe.members if Path(name, FILE).is_file()]
+def recipes_of(models: Sequence[str]) -> list[TrainRecipe | EnsembleRecipe]:
+    """The recipes of those models whose folders are here and tell."""
+    return [made_by(Path(name)) for name in models if Path(name, FILE).is_file()]
