@@ -33,7 +33,7 @@ def main(argv):
         # What is lacking is said before members are asked.
         import_module("optuna")
     ensemble = gather(recipe.members, one_at_a_time=recipe.one_at_a_time, over=recipe.over)
-    recipe.check_tasks(ensemble.tasks)
+    recipe.check_tasks({name: ensemble.config.knowing(name) for name in ensemble.tasks})
     # Its folder tells by itself which rows it knows.
     recipe = replace(recipe, sources=own)
     asking: Any = {"cache": recipe.cache, "batch_size": recipe.batch_size}

@@ -1,17 +1,18 @@
 """The recipe of an ensemble: which settings there are, and what each may be."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ..ensembles.ballots import Ballot
 from ..ensembles.selection import best_per_task, greedy, threshold, tuned
 from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
-from ..models.construct import unknown
 from ..schema import RecipeError
-from .parts import DataSection, Source
+from .parts import DataSection, Source, misnamed
 
 __all__ = ["EnsembleRecipe"]
 
@@ -114,11 +115,14 @@ class EnsembleRecipe:
         if faults:
             raise RecipeError(faults)
 
-    def check_tasks(self, tasks: Collection[str]) -> None:
-        """Raise where something is said of a task that no member knows."""
-        said = [("bars", name) for name in self.bars] + [("sources", name) for name in self.sources]
-        faults = [f"{part}: {unknown('task', name, tasks)}" for part, name in said if name not in tasks]
-        if faults := faults + self.data.misnamed(tasks):
+    def check_tasks(self, knowing: Mapping[str, Sequence[bool]]) -> None:
+        """Raise where something is said of a task that no member knows, or nobody counts who knows one."""
+        faults = misnamed({"bars": self.bars, "sources": self.sources}, knowing) + self.data.misnamed(knowing)
+        for name, able in knowing.items():
+            if self.prior is not None and not any(np.multiply(self.prior, able)):
+                knowers = ", ".join(member for member, knows in zip(self.members, able, strict=True) if knows)
+                faults.append(f"prior is zero for all who know '{name}': {knowers}. Give one of them more.")
+        if faults:
             raise RecipeError(faults)
 
     def choose(self, task: str) -> Callable[[Ballot], Combiner]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..models.construct import unknown
 from ..schema import RecipeError
-from .parts import DataSection, Source
+from .parts import DataSection, Source, misnamed
 
 __all__ = ["EvaluateRecipe"]
 
@@ -47,6 +46,5 @@ class EvaluateRecipe:
 
     def check_tasks(self, tasks: Collection[str]) -> None:
         """Raise where something is said of a task that the model does not know."""
-        faults = [f"sources: {unknown('task', name, tasks)}" for name in self.sources if name not in tasks]
-        if faults := faults + self.data.misnamed(tasks):
+        if faults := misnamed({"sources": self.sources}, tasks) + self.data.misnamed(tasks):
             raise RecipeError(faults)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "TaskSection",
     "TunerOptions",
+    "misnamed",
     "trainer_options",
 ]
 
@@ -117,6 +118,13 @@ def description(task: Task) -> dict[str, Any]:
     return {"name": task.name, "weight": task.weight, **task.describe()}
 
 
+def misnamed(said: Mapping[str, Collection[str]], names: Collection[str]) -> list[str]:
+    """A sentence for each task that is not among `names`, by the settings that say something of it."""
+    return [
+        f"{part}: {unknown('task', name, names)}" for part, given in said.items() for name in given if name not in names
+    ]
+
+
 def core_tasks() -> list[TaskSection]:
     return [TaskSection(**description(TASKS[name])) for name in ("sst", "qqp", "sts")]
 
@@ -157,14 +165,9 @@ class DataSection:
     def misnamed(self, names: Collection[str]) -> list[str]:
         """What it says of tasks that are not among those of `names`, nor join any."""
         joined = [name for others in self.join.values() for name in others]
-        parts = {"limit": [*names, *joined], "stream": names, "join": names}
-        found = [
-            f"data.{part}: {unknown('task', name, known)}"
-            for part, known in parts.items()
-            for name in getattr(self, part)
-            if name not in known
-        ]
-        return found + [f"data.join: {unknown('task', name, TASKS)}" for name in joined if name not in TASKS]
+        found = misnamed({"data.limit": self.limit}, [*names, *joined])
+        found += misnamed({"data.stream": self.stream, "data.join": self.join}, names)
+        return found + misnamed({"data.join": joined}, TASKS)
 
 
 @dataclass

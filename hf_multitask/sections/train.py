@@ -14,7 +14,7 @@ from ..schedules import SCHEDULES, build_schedule
 from ..schema import MemberOf, RecipeError
 from ..tasks import TASKS
 from ..training.gradients import misfits
-from .parts import ModelSection, RunRecipe, TunerOptions, trainer_options
+from .parts import ModelSection, RunRecipe, TunerOptions, misnamed, trainer_options
 
 __all__ = ["TrainRecipe"]
 
@@ -83,7 +83,7 @@ class TrainRecipe(RunRecipe):
         names, faults = [task.name for task in self.tasks], self.faults()
         if not names:
             faults.append(f"tasks is empty. Name one or more of {', '.join(TASKS)}, or describe your own.")
-        faults += [f"train_on: {unknown('task', name, names)}" for name in self.train_on or () if name not in names]
+        faults += misnamed({"train_on": self.train_on or ()}, names)
         if self.train_on == []:
             faults.append("train_on is empty. Name a task or more, or null for all.")
         if self.early_stopping is not None and self.early_stopping < 1:

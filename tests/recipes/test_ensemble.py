@@ -94,6 +94,11 @@ def test_members_that_know_no_task_in_common_are_judged_on_what_each_knows(seed,
     report = Report.load(tmp_path / "out")
     assert set(report.values) == {"sst", "qqp"}
     assert not any("score" in found for found in report.about["gains"].values())
+    if seed == 0:
+        words = [word if word != "route" else "vote" for word in words]
+        code, _, err = call(ENSEMBLE, *words, tmp_path / "zero", "--prior", "[0, 1]")
+        assert code == 1
+        assert f"prior is zero for all who know 'sst': {tmp_path / 'sst'}. Give one of them more." in err
 
 
 def test_an_ensemble_is_a_member_and_a_teacher(make, trained, tmp_path):
