@@ -49,7 +49,7 @@ def publish(
         me = api.whoami()["name"]
     if "/" not in repo:
         repo = f"{me}/{repo}"
-    files = contents(folder, repo, base=base)
+    files = contents(folder, repo, base=base, revision=revision)
     with said(repo, api.endpoint, me):
         if base is None and "adapter_config.json" in files:
             check_base(api, json.loads(text_of(files["adapter_config.json"]))["base_model_name_or_path"])

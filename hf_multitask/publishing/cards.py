@@ -38,10 +38,13 @@ def card(
     report: Report | None = None,
     recipe: dict[str, Any] | None = None,
     base: str | None = None,
+    revision: str | None = None,
 ) -> ModelCard:
     """The card of what lies in a folder, of a `kind` that has a template in `model_cards/`."""
     facts = {
         "repo": repo,
+        # What its lines load is what it lies beside.
+        "at": f", revision={json.dumps(revision)}" if revision else "",
         "report": report,
         "pictures": sorted(path.name for path in folder.glob("*.png")),
         "recipe": recipe and yaml_text(recipe),

@@ -40,8 +40,8 @@ Pictures are not among them: whether one that the new card does not show is some
 """
 
 
-def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files:
-    """The files of `repo`; `base` is the published model that an adapter belongs to."""
+def contents(folder: str | Path, repo: str, *, base: str | None = None, revision: str | None = None) -> Files:
+    """The files of `repo` on a branch; `base` is the published model that an adapter belongs to."""
     folder = Path(folder)
     kind = kind_of(folder)
     if base is not None and kind != "adapter":
@@ -62,7 +62,7 @@ def contents(folder: str | Path, repo: str, *, base: str | None = None) -> Files
     if kind != "adapter":
         files["config.json"] = written(settings(json.loads(text_of(files["config.json"]))))
         files |= {name: text.encode() for name, text in code(pals=has_pals(folder)).items()}
-    known: Any = {"weights": weights, "report": report, "recipe": recipe}
+    known: Any = {"weights": weights, "report": report, "recipe": recipe, "revision": revision}
     files["README.md"] = str(card(folder, repo, kind=kind, base=base, **known)).encode()
     return dict(sorted(files.items()))
 

@@ -73,7 +73,7 @@ except ModuleNotFoundError as error:
 """
 
 SAME = """
-for name, scores in kept[{!r}, None].items():
+for name, scores in kept[{!r}, {!r}].items():
     assert torch.equal(model.predict(name, first, second if model.tasks[name]["pair"] else None).scores, scores), name
 assert "transformers_modules" in type(model).__module__
 text, pair = answer("the cat sat"), answer([{{"text": first[0], "text_pair": second[0]}}, "a film"])
@@ -97,6 +97,9 @@ def test_all_four_kinds_come_back_from_the_hub_as_they_were(hub, build, report, 
     kept["me/model", first] = scores(build(2))
     model.push_to_hub("me/model")
     kept["me/model", None] = scores(model)
+    other = build(4)
+    other.push_to_hub("me/model", revision="other")
+    kept["me/model", "other"] = scores(other)
     report.save(tmp_path / "pals")
     pals.save_pretrained(tmp_path / "pals")
     publish(tmp_path / "pals", "me/pals")
@@ -113,14 +116,19 @@ def test_all_four_kinds_come_back_from_the_hub_as_they_were(hub, build, report, 
     kept["me/ensemble", None] = scores(ensemble)
     assert not any(str(tmp_path).encode() in content for content in hub.files("me/ensemble").values())
     torch.save(kept, tmp_path / "kept")
-    cards = {name: repo.at("main")[1]["README.md"].decode() for name, repo in hub.repos.items()}
+    cards = {
+        (name, branch): repo.at(branch or "main")[1]["README.md"].decode()
+        for name, repo in hub.repos.items()
+        for branch in (None, *repo.branches.keys() - {"main"})
+    }
     shutil.rmtree(tmp_path / "pals")
 
     endpoint = {"HF_ENDPOINT": hub.url}
     spec = (str(tmp_path / "kept"), FIRST, SECOND)
-    again = "".join(python_of(cards["me/adapter"]))
+    again = "".join(python_of(cards["me/adapter", None]))
     run_apart(LOAD.format(*spec, again), tmp_path, **endpoint)
-    lines = ["".join(python_of(cards[repo])) + SAME.format(repo) for repo in ("me/model", "me/ensemble", "me/pals")]
+    asked = [("me/model", None), ("me/model", "other"), ("me/ensemble", None), ("me/pals", None)]
+    lines = ["".join(python_of(cards[which])) + SAME.format(*which) for which in asked]
     # First without PEFT, which leaves nothing behind that would be in the way of whoever installs it.
     run_apart(WITHOUT.format(f"{REFUSED} peft", *spec, WANTED), tmp_path, **endpoint)
     run_apart(WITHOUT.format(REFUSED, *spec, "".join(lines)), tmp_path, **endpoint)
