@@ -8,7 +8,7 @@ from .models.construct import unknown
 
 __all__ = ["Given", "joined", "nested", "overlay"]
 
-WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+WORDS = {"null": None, "~": None, "true": True, "false": False}
 WHOLE = re.compile(r"[-+]?\d+")
 NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.inf|\.nan")
 
@@ -16,7 +16,7 @@ NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.inf|\.nan")
 class Given(NamedTuple):
     """A value, and where it was written: None, a bool, a number, text, a list of Given or a dict of them.
 
-    `text` is what was written of a single value: a revision of 12345678 is text if its field is.
+    `text` is what was written of a single value: a revision of 12345678 is text if its field is, and null is written.
     """
 
     value: Any
@@ -30,6 +30,8 @@ class Given(NamedTuple):
         >>> Given.word("2e-5", "here").value
         2e-05
         """
+        if not text:
+            return cls(None, origin)
         if text.lower() in WORDS:
             return cls.of(WORDS[text.lower()], origin)
         if WHOLE.fullmatch(text):
@@ -72,9 +74,13 @@ def overlay(below: Given, above: Given, faults: list[str], path: str = "") -> Gi
     """`below` with what `above` says otherwise, mappings key by key.
 
     A mapping of another `class` replaces the old one, whose options mean nothing to it. A mapping over a list
-    changes the items that its keys name, or count from 0.
+    changes the items that its keys name, or count from 0. What somebody wrote is taken back by null alone, and not by
+    an empty line.
     """
     old, new = below.value, above.value
+    if new is None and not above.text and below.origin and old and isinstance(old, dict | list):
+        back = "Leave this line out to keep that, or write null to take it back."
+        faults.append(f"{path}: Nothing stands here, and what it is based on says something. {back} ({above.origin})")
     if isinstance(new, dict) and "class" not in new and isinstance(old, list | str):
         return Given(changed(below.items(), new, faults, path), above.origin)
     if not (isinstance(new, dict) and isinstance(old, dict)) or another_class(old, new):

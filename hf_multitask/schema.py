@@ -325,7 +325,7 @@ def said(kind: Any) -> str:
 
 def shown(given: Given) -> str:
     """A value in a message."""
-    text = repr(given.plain()) if isinstance(given.value, str | list | dict) else given.text
+    text = repr(given.plain()) if isinstance(given.value, str | list | dict) else given.text or "nothing"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

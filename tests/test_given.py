@@ -66,6 +66,15 @@ def test_mappings_are_changed_key_by_key_and_everything_else_is_replaced():
     assert laid({"a": {"b": 1}}, {"a": None})[0] == {"a": None}
 
 
+def test_an_empty_line_takes_nothing_back_that_somebody_wrote():
+    said, empty, faults = {"a": {"b": 1}, "c": [2], "d": 3, "e": {}}, Given.word("", "here"), []
+    nothing = Given(dict.fromkeys(said, empty), "here")
+    assert overlay(Given.of(said, ""), nothing, faults).plain() == dict.fromkeys(said)
+    assert not faults
+    overlay(Given.of(said, "below"), nothing, faults)
+    assert [fault[:24] for fault in faults] == ["a: Nothing stands here, ", "c: Nothing stands here, "]
+
+
 def test_another_class_drops_the_options_of_the_old_one_and_the_same_keeps_them():
     annealed = {"class": "Annealed", "end": 0.3}
     assert laid({"s": annealed}, {"s": {"class": "Cycle"}})[0] == {"s": {"class": "Cycle"}}
