@@ -37,6 +37,7 @@ from .training.memory import Keeping
 from .training.optimizers import SparingAdamW, WholeState, groups, hasten
 from .training.origins import Origin
 from .training.penalties import Penalties
+from .training.pushing import Pushing
 
 __all__ = ["Interrupted", "MultitaskTrainer", "NotFinite"]
 
@@ -47,7 +48,7 @@ MANY = 1000
 """Losses and penalties that may wait on a GPU until they are looked at: each keeps its batch."""
 
 
-class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
+class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints, Pushing):
     """Train a `MultitaskModel` on several tasks at once.
 
     `train_dataset` and `eval_dataset` map task names to rows with the columns first, second and label, as `load`
@@ -77,9 +78,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         callbacks: list[TrainerCallback] | None = None,
         **options: Any,
     ):
-        for what, of_tasks in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset or {})):
-            if not isinstance(of_tasks, Mapping):
-                raise ValueError(f"{what} is {{task: rows}}, such as {{'sst': rows}}. Got {type(of_tasks).__name__}.")
+        check_by_task("train_dataset", train_dataset)
+        check_by_task("eval_dataset", eval_dataset or {})
         if not train_dataset:
             raise ValueError("train_dataset is empty. Give the rows of one task or more, such as {'sst': rows}.")
         for name in (*train_dataset, *(eval_dataset or {}), *(weights or {}), *(stream_rows or {})):
@@ -263,9 +263,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         # What steps left on a GPU is looked at before what they made of the model.
         self.check_finite()
         rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        if not isinstance(rows, dict):
-            raise ValueError(f"What is judged is {{task: rows}}, such as {{'sst': rows}}. Got {type(rows).__name__}.")
-        report = self.report(rows, resamples=0)
+        check_by_task("eval_dataset", rows)
+        report = self.report(dict(rows), resamples=0)
         metrics = {
             f"{metric_key_prefix}_{name}_{metric}": value
             for name, found in report.tasks.items()
@@ -321,63 +320,6 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
         options: Any = {"rows": rows, "step": step, "seed": self.data_seed}
         return Origin.of(self.model, self.schedule, accelerator=self.accelerator, **options)
 
-    @property
-    def sharded(self) -> bool:
-        """Whether a process may hold only a part of the model."""
-        return self.is_deepspeed_enabled or self.is_fsdp_enabled
-
-    def _load_callback_state(self) -> None:
-        super()._load_callback_state()
-        # How often it has waited is the checkpoint's to say, and how often it may the arguments'.
-        for callback in self.callback_handler.callbacks:
-            if isinstance(callback, EarlyStoppingCallback) and self.args.early_stopping is not None:
-                callback.early_stopping_patience = self.args.early_stopping
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.model.config.adapters and not self.sharded:
-            # Trainer knows the files of one adapter, not those of a model with several.
-            self.model.restore(resume_from_checkpoint)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_best_model(self) -> None:
-        if self.model.config.adapters and not self.sharded:
-            self.model.restore(str(self.state.best_model_checkpoint))
-        else:
-            super()._load_best_model()
-
-    def push_to_hub(  # type: ignore[override]
-        self,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-    ) -> str | None:
-        """Publish the model as `model.push_to_hub` does, as `hub_model_id` or by the name of `output_dir`.
-
-        A report, recipe and pictures that lie in `output_dir` go with it. Gives the commit's address, in one process.
-        """
-        if not blocking:
-            raise ValueError("A model is published before the program goes on. Leave blocking out.")
-        if self.sharded:
-            raise ValueError(
-                "Here no process holds the whole model. Save it by trainer.save_model, and publish the folder: "
-                "recipes/publish.py --model FOLDER --repo NAME."
-            )
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if not self.is_world_process_zero():
-            return None
-        folder = str(self.args.output_dir)
-        return self.model.push_to_hub(
-            self.args.hub_model_id or Path(folder).absolute().name,
-            report=folder,
-            commit_message=commit_message,
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
-            private=self.args.hub_private_repo if private is None else private,
-        )
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_finite()
         super()._save_checkpoint(model, trial)
@@ -385,3 +327,8 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints):
     def save_beside(self, checkpoint: Path) -> None:
         self.penalties.save(checkpoint)
         self.origin.save(checkpoint)
+
+
+def check_by_task(name: str, rows: object) -> None:
+    if not isinstance(rows, Mapping):
+        raise ValueError(f"{name} is {{task: rows}}, such as {{'sst': rows}}. Got {type(rows).__name__}.")

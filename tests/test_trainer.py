@@ -119,7 +119,7 @@ def test_what_is_asked_of_another_trainer_is_told_where_to_go(model, rows, tmp_p
     trainer = MultitaskTrainer(model, MultitaskTrainingArguments(str(tmp_path)), train_dataset=rows, eval_dataset=rows)
     with pytest.raises(NotImplementedError, match=r"trainer\.model\.predict"):
         trainer.predict(rows)
-    with pytest.raises(ValueError, match=r"What is judged is \{task: rows\}.*Got Dataset"):
+    with pytest.raises(ValueError, match=r"eval_dataset is \{task: rows\}.*Got Dataset"):
         trainer.evaluate(rows["sst"])
 
 
