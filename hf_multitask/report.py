@@ -163,14 +163,15 @@ def interval(bounds: list[float] | None) -> str:
     return "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
-def aligned(rows: list[list[str]]) -> str:
-    """A Markdown table whose columns also line up as plain text: two of words, then numbers."""
+def aligned(rows: list[list[str]], words: int = 2) -> str:
+    """A Markdown table whose columns also line up as plain text: first some of words, then numbers."""
 
     def line(cells: list[str], widths: list[int]) -> str:
-        words, numbers = zip(cells[:2], widths[:2], strict=True), zip(cells[2:], widths[2:], strict=True)
-        return f"| {' | '.join([*(c.ljust(w) for c, w in words), *(c.rjust(w) for c, w in numbers)])} |"
+        sized = list(zip(cells, widths, strict=True))
+        left, right = [c.ljust(w) for c, w in sized[:words]], [c.rjust(w) for c, w in sized[words:]]
+        return f"| {' | '.join([*left, *right])} |"
 
     rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths[:2]] + ["-" * (width - 1) + ":" for width in widths[2:]]
+    rule = ["-" * width for width in widths[:words]] + ["-" * (width - 1) + ":" for width in widths[words:]]
     return "\n".join(line(cells, widths) for cells in (rows[0], rule, *rows[1:]))

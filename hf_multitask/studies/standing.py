@@ -17,6 +17,7 @@ __all__ = ["CORE", "Published", "Standing", "core_score", "standings", "table"]
 
 CORE = ("sst", "qqp", "sts")
 NUMBERS = (*CORE, "cfimdb", "score", "speed")
+OURS = "not in the paper"
 
 
 @dataclass
@@ -91,7 +92,7 @@ def standings(
     named = {row.run for row in rows}
     extra = [run.name for run in runs if run.name not in named and run.script.stem == "train"]
     extra += [run.name for run in runs if run.name not in named and run.script.stem == "ensemble"]
-    every = [*rows, *(Published(name, "not in the paper", name) for name in dict.fromkeys(extra))]
+    every = [*rows, *(Published(name, OURS, name) for name in dict.fromkeys(extra))]
     finished = {
         name: {run.seed: run for run in runs if run.name == name and run.finished}
         for name in dict.fromkeys(run.name for run in runs)
@@ -173,7 +174,7 @@ def noise(gain: Gain) -> bool:
 
 
 def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
-    """The rows as Markdown: ours, and after a slash theirs.
+    """The rows as Markdown: ours, and beside it theirs where anything was published.
 
     >>> row = Published("Baseline", "Table 7", "plain", sst=0.5)
     >>> print(table([Standing(row, {"sst": 0.5}, {"sst": (0.48, 0.01)})]))
@@ -184,23 +185,24 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
     every = {seed for one in found for seed in one.seeds}
     columns = [name for name in NUMBERS if any(name in one.ours or name in one.theirs for one in found)]
     compared = any(one.gain for one in found)
-    head = ["row", "place"]
+    paper = any(one.row.at != OURS for one in found)
+    head = ["row", "place"] if paper else ["row"]
     for name in columns:
-        head += ["it/s" if name == "speed" else name, "theirs"]
+        head += ["it/s" if name == "speed" else name, *(["theirs"] if paper else [])]
         head += ["95% interval"] if name == "score" else []
     lines = [[*head, *([f"against {reference}", "inside the noise"] if compared else [])]]
     for one in found:
         place = one.row.at if one.row.split == "dev" else f"{one.row.at} ({one.row.split})"
-        line = [one.row.row + of_seeds(one.seeds, every), place]
+        line = [one.row.row + of_seeds(one.seeds, every), *([place] if paper else [])]
         for name in columns:
-            line += [shown(one.ours.get(name)), theirs(one, name)]
+            line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper else [])]
             if name == "score":
                 line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
         if compared:
             said = [compared_to(one.row, one.gain) + of_seeds(one.shared, every)] if one.gain else [""]
             line += [*said, ("yes" if noise(one.gain) else "no") if one.gain else ""]
         lines.append(line)
-    return aligned(lines)
+    return aligned(lines, words=2 if paper else 1)
 
 
 def compared_to(row: Published, gain: Gain) -> str:
@@ -223,7 +225,7 @@ def of_seeds(seeds: Sequence[int], every: Collection[int]) -> str:
 def theirs(one: Standing, name: str) -> str:
     if name in one.theirs:
         return f"{one.theirs[name]:.3f}"
-    return "" if one.row.at == "not in the paper" or name in ("speed", "cfimdb") else "not given"
+    return "" if one.row.at == OURS or name in ("speed", "cfimdb") else "not given"
 
 
 def shown(value: tuple[float, float | None] | None) -> str:

@@ -39,13 +39,13 @@ def write_tables(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables | None:
     found = list(results(runs))
     if not found:
         return None
-    tables = published(recipe, runs) if recipe.published else Tables(table(found), found)
+    tables = compared(recipe, runs) if recipe.published or recipe.reference else Tables(table(found), found)
     tables.save(recipe.output_dir)
     return tables
 
 
-def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
-    """The table of a system, with all that a reader must know of it."""
+def compared(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
+    """The table of what is compared, with what was published or a run here, and all that a reader must know of it."""
     rows = standings(recipe.published, runs, reference=recipe.reference, sts=recipe.sts)
     first = list(results([run for run in runs if run.script.stem == "pretrain"]))
     notes, trunk = [*recipe.caveats, *recipe.notes, legend(recipe)], trunk_of(recipe)
@@ -53,7 +53,7 @@ def published(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
     content |= {"reference": recipe.reference, "rows": [row.describe() for row in rows], "first_stages": first}
     if recipe.reports:
         write_page(study_page(recipe, rows, runs, notes=notes, data=content), recipe.output_dir)
-    parts = [f"# {recipe.title}", *notes, beside(rows, reference=recipe.reference)]
+    parts = [f"# {recipe.title or 'Runs'}", *notes, beside(rows, reference=recipe.reference)]
     if first:
         parts += ["First stages, judged before any task by plain cosine (sts) and a linear probe (sst):", table(first)]
     return Tables("\n\n".join(parts), content, rows)
@@ -69,10 +69,12 @@ def legend(recipe: ReproduceRecipe) -> str:
     several = "rows, and by Student's t of the seeds, of which two tell little"
     drawn = several if len(recipe.seeds) > 1 else "rows alone: of other seeds one tells nothing"
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
+    computed = " Where they print no score of this kind but all three tasks, theirs is computed."
     return (
-        f"Scale {recipe.scale}, trunk {trunk_of(recipe)}, {seeds}. Ours is judged on dev, sts by Pearson's "
-        f"r{turned}; the score counts it as (r + 1) / 2. Where they print no score of this kind but all three tasks, "
-        f"theirs is computed. Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
+        f"{f'Scale {recipe.scale}, t' if recipe.published else 'T'}runk {trunk_of(recipe)}, {seeds}. "
+        f"{'Ours is' if recipe.published else 'All is'} judged on dev, sts by Pearson's "
+        f"r{turned}; the score counts it as (r + 1) / 2.{computed if recipe.published else ''} "
+        f"Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
         "same rows, with the same seeds. One whose interval holds zero is inside the noise. Ensembles that choose on "
         "dev flatter: their own reports have them cross-fitted."
     )

@@ -75,6 +75,14 @@ def test_a_row_may_be_compared_with_another_run_in_one_task(runs):
     assert " in sst, against good |" in table([good, same, plain], reference="plain")
 
 
+def test_without_a_paper_runs_stand_beside_each_other(runs):
+    lines = table(standings((), runs, reference="plain"), reference="plain").splitlines()
+    names = [word.strip() for word in lines[0].strip("| ").split("|")]
+    assert names == ["row", "sst", "qqp", "sts", "score", "95% interval", "it/s", "against plain", "inside the noise"]
+    assert [line.split()[1] for line in lines[2:]] == ["plain", "same", "good"]
+    assert [line.split()[-2] in ("yes", "no") for line in lines[2:]] == [False, True, True]
+
+
 def test_what_a_seed_lacks_is_said_beside_what_is_of_the_others(runs):
     lost = [run for run in runs if (run.name, run.seed) != ("good", 1)]
     good, plain = standings(ROWS[:2], lost, reference="plain")[:2]
