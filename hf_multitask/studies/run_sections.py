@@ -29,6 +29,9 @@ class RunSection:
     best_of: str | None = field(default=None, metadata={"help": "A run of tune, whose best recipe it builds on"})
     rank: int = field(default=1, metadata={"help": "Which of the best recipes that is"})
     members: list[str] = field(default_factory=list, metadata={"help": "Runs that an ensemble is made of"})
+    student: str | None = field(
+        default=None, metadata={"help": "A run of train, by whose recipe rule distill trains its student"}
+    )
     sweep: dict[str, list[Any]] = field(
         default_factory=dict,
         metadata={"help": "Settings by dotted names, and what each may be: a run for every choice"},
@@ -46,6 +49,8 @@ class RunSection:
             faults.append("best_of is for a run of train alone, without sweep and init_from.")
         if self.init_from is not None and self.script == "ensemble":
             faults.append("init_from is for what is trained; an ensemble has members.")
+        if self.student is not None and self.script != "ensemble":
+            faults.append("student is for rule distill of script ensemble.")
         if self.rank < 1:
             faults.append(f"rank must be 1 or more. Got {self.rank}.")
         faults += [f"sweep.{name} is empty. Name what it may be." for name, values in self.sweep.items() if not values]
@@ -55,7 +60,7 @@ class RunSection:
     @property
     def needs(self) -> list[str]:
         """The names of the runs that must be finished first."""
-        return [*([self.init_from] if self.init_from else []), *([self.best_of] if self.best_of else []), *self.members]
+        return [*(one for one in (self.init_from, self.best_of, self.student) if one), *self.members]
 
     def points(self, origin: str = "sweep") -> Iterator[tuple[tuple[Any, ...], "RunSection"]]:
         """The values of each point of the sweep, and the run that has them; faults name their `origin`."""

@@ -147,8 +147,7 @@ class ReproduceRecipe:
         for seed in self.seeds:
             for name, section in self.wanted().items():
                 folder = self.folder(name, seed)
-                # A name may hold a number with a point.
-                recipe = folder.with_name(f"{folder.name}.yaml")
+                recipe = self.recipe_of(folder)
                 base, settings = self.layer(name, section, seed)
                 write_layer(recipe, base=base, settings=settings)
                 needs = tuple(self.folder(need, seed) for need in section.needs)
@@ -165,6 +164,11 @@ class ReproduceRecipe:
 
     def folder(self, name: str, seed: int) -> Path:
         return Path(self.output_dir, f"{name}-{seed}")
+
+    @staticmethod
+    def recipe_of(folder: Path) -> Path:
+        # A name may hold a number with a point.
+        return folder.with_name(f"{folder.name}.yaml")
 
     def layer(self, name: str, section: RunSection, seed: int) -> tuple[Path | None, dict[str, Any]]:
         """The recipe that a run builds on, and what it changes there."""
@@ -205,6 +209,8 @@ class ReproduceRecipe:
         if section.members:
             members = [str(self.folder(name, seed)) for name in section.members]
             yield {"members": members, "cache": str(Path(self.output_dir, "answers"))}
+        if section.student is not None:
+            yield {"student": str(self.recipe_of(self.folder(section.student, seed)))}
 
 
 def members_of(recipe: EnsembleRecipe) -> list[str]:
@@ -246,5 +252,5 @@ def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
             raise RecipeError([unknown(name, text, places)])
         files[name] = places[text]
     if "system" in files and "scale" not in files:
-        raise RecipeError(["--system wants a --scale: demo (minutes), small (hours) or full (a GPU, and days)."])
+        raise RecipeError(["--system wants a --scale: demo (minutes), small (hours) or full (a GPU)."])
     return [*(part for name in SHORT if name in files for part in ("--config", str(files[name]))), *rest]

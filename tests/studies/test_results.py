@@ -52,6 +52,12 @@ def study(tmp_path_factory):
                 "members": ["rate-0.001", "rate-0.01"],
                 "settings": {"data": {"source": SOURCE}},
             },
+            "taught": {
+                "script": "ensemble",
+                "members": ["rate-0.001", "rate-0.01"],
+                "student": "rate-0.01",
+                "settings": {"rule": "distill"},
+            },
             "search": {"script": "tune", "recipe": tiny, "settings": search},
         },
     }
@@ -85,7 +91,7 @@ def test_a_folder_holds_what_about_names(shown, study):
     assert {"sweep-of-rate.png", "search-0-history.png", "sst-confusion.png", "sts-scatter.png"} <= set(about["files"])
     assert (about["trunk"], about["seeds"], about["unfinished"]) == ("begun", [0], ["never-0"])
     assert set(about["minutes"]) == {run.folder.name for run in study[2][:-1]}
-    assert about["best"]["run"] in ("rate-0.001", "rate-0.01", "both")
+    assert about["best"]["run"] in ("rate-0.001", "rate-0.01", "both", "taught")
     report = Report.load(Path(study[1].output_dir, f"{about['best']['run']}-0"))
     assert (about["best"]["dev"], about["best"]["score"]) == (report.values, report.score)
     assert about["machine"]["cores"]

@@ -13,6 +13,7 @@ from statistics import mean, stdev
 import pytest
 
 from hf_multitask.recipe import read_recipe, write_recipe
+from hf_multitask.sections.ensemble import EnsembleRecipe
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.sections.tune import TuneRecipe
 from hf_multitask.studies import course
@@ -272,6 +273,19 @@ def test_each_run_has_a_recipe_that_its_script_reads(tmp_path):
     assert [run.name for run in study(tmp_path, "--only", "cycle", "--seeds", "0", runs=runs).build(tmp_path)] == [
         "cycle"
     ]
+
+
+def test_a_student_is_trained_by_a_runs_recipe_once_that_is_finished(tmp_path):
+    taught = {"script": "ensemble", "members": ["one"], "student": "other", "settings": {"rule": "distill"}}
+    made = study(tmp_path, "--seeds", "5", "--only", "taught", runs={"one": {}, "other": {}, "taught": taught})
+    one, other, last = made.build(tmp_path)
+    assert last.needs == (other.folder, one.folder)
+    recipe = read_recipe(EnsembleRecipe, ["--config", str(last.recipe)])
+    assert recipe.student == str(other.recipe)
+    with pytest.raises(ValueError, match=r"runs\.one: Unknown run 'none'"):
+        study(tmp_path, runs={"one": {**taught, "members": ["two"], "student": "none"}, "two": {}})
+    with pytest.raises(ValueError, match="student is for rule distill of script ensemble"):
+        study(tmp_path, runs={"one": {"student": "two"}, "two": {}})
 
 
 def test_limits_hold_for_a_run_that_changes_a_task_by_its_name(tmp_path):
