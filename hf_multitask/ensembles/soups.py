@@ -1,20 +1,17 @@
 """Averages of weights: an ensemble's gain at the price of one model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 
+from ..models.adapters import PASSING
 from ..models.members import spelled
 from ..models.modeling_multitask import MultitaskModel
+from ..models.trunks import meaning
 
 __all__ = ["misfits", "soup"]
-
-TRAINING_ALONE = {"attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range", "dtype"}
-"""Fields of a trunk's configuration that change nothing about what its weights mean."""
-ADAPTING_ALONE = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
-"""Fields of an adapter's configuration that say nothing about its weights."""
 
 
 def soup(models: Sequence[MultitaskModel], weights: Sequence[float] | None = None) -> MultitaskModel:
@@ -53,7 +50,7 @@ def misfits(models: Sequence[Any]) -> list[str]:
 
 def differences(model: MultitaskModel, first: MultitaskModel) -> list[str]:
     """What keeps the weights of two models from meaning the same, in words."""
-    mine, wanted = meaning(model), meaning(first)
+    mine, wanted = equal_parts(model), equal_parts(first)
     if list(model.config.tasks) != list(first.config.tasks):
         return [f"other tasks: {', '.join(model.config.tasks)}, not {', '.join(first.config.tasks)}."]
     found = [
@@ -71,13 +68,12 @@ def differences(model: MultitaskModel, first: MultitaskModel) -> list[str]:
 
 def tells(key: str) -> bool:
     """Whether a field of an adapter's configuration says what its weights mean."""
-    return "dropout" not in key and not key.startswith("init_") and key not in ADAPTING_ALONE
+    return "dropout" not in key and not key.startswith("init_") and key not in PASSING
 
 
-def meaning(model: MultitaskModel) -> dict[str, Any]:
+def equal_parts(model: MultitaskModel) -> dict[str, Any]:
     """Whatever must be equal where weights are to be averaged, by the words that a message uses."""
     config = model.config
-    said: Mapping[str, Any] = config.trunk.to_dict()
     parts: dict[str, Any] = {}
     for name, task in config.tasks.items():
         head = {key: value for key, value in task["head"].items() if key != "dropout"}
@@ -85,7 +81,5 @@ def meaning(model: MultitaskModel) -> dict[str, Any]:
     parts |= {"pooling": config.pooling, "use of adapters": config.adapters, "max_length": config.max_length}
     for name, adapter in getattr(model.trunk, "peft_config", {}).items():
         parts[f"adapter for {name}"] = {key: value for key, value in adapter.to_dict().items() if tells(key)}
-    trunk = {
-        key: value for key, value in said.items() if key not in TRAINING_ALONE and not key.startswith(("_", "transf"))
-    }
+    trunk = meaning(config.trunk.to_dict())
     return parts | {f"{key} of the trunk": value for key, value in sorted(trunk.items())}

@@ -16,6 +16,7 @@ from .libraries import library
 
 __all__ = [
     "FOLDER",
+    "PASSING",
     "add_adapter",
     "base_key",
     "check_adapter",
@@ -33,6 +34,9 @@ OUTER = "base_model.model."
 """What a file of PEFT's puts before each name."""
 
 WRAPPERS = {"base_layer", "original_module"}
+
+PASSING = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
+"""Fields of an adapter's configuration that say where it was and how it is used, and nothing about its weights."""
 
 
 def is_adapter(key: str, tasks: Iterable[str]) -> bool:

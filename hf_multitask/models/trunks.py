@@ -13,7 +13,11 @@ from .batch import Batch
 from .configuration_multitask import MultitaskConfig
 from .modeling_minbert import MinBertModel
 
-__all__ = ["build_trunk", "load_encoder", "places", "run_trunk"]
+__all__ = ["build_trunk", "load_encoder", "meaning", "places", "run_trunk"]
+
+PASSING = {"architectures", "attn_implementation", "dtype", "gradient_checkpointing", "transformers_version", "unpad"}
+PASSING |= {"attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range", "use_cache"}
+"""Fields of a trunk's configuration that say how it is trained, run or was saved, and nothing about its weights."""
 
 
 def build_trunk(config: MultitaskConfig) -> PreTrainedModel:
@@ -41,6 +45,15 @@ def load_encoder(path: str | Path, config: Any, *, pooler: bool, **loading: Any)
             f"{path} holds a '{config.model_type}', which cannot."
         )
     return model
+
+
+def meaning(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a trunk's configuration that say what its weights mean.
+
+    >>> meaning({"hidden_size": 24, "use_cache": False, "_name_or_path": "bert"})
+    {'hidden_size': 24}
+    """
+    return {key: value for key, value in config.items() if key not in PASSING and key[:1] != "_"}
 
 
 def places(trunk: PreTrainedModel) -> int | None:

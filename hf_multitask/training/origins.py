@@ -8,19 +8,17 @@ from typing import Any, cast
 from accelerate import Accelerator
 from peft import PeftConfig
 
+from ..models.adapters import PASSING
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.members import spelled
 from ..models.modeling_multitask import MultitaskModel
+from ..models.trunks import meaning
 from ..schedules import Schedule
 from .backends import backend_of
 
 __all__ = ["Origin", "said"]
 
 FILE = "origin.json"
-# What changes no weight's shape, or only how the model is run.
-FREE = {"dtype", "transformers_version", "_name_or_path", "architectures", "attn_implementation", "unpad", "use_cache"}
-FREE |= {"hidden_dropout_prob", "attention_probs_dropout_prob", "gradient_checkpointing"}
-PASSING = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,9 @@ def unlike(before: dict[str, Any], config: MultitaskConfig) -> list[str]:
     for key in ("pooling", "freeze_trunk", "train_norms"):
         if before[key] != now[key]:
             found.append(f"{key} is {said(before[key])} there, and {said(now[key])} here.")
-    for key in sorted(before["trunk"].keys() & now["trunk"].keys() - FREE):
-        then, here = before["trunk"][key], now["trunk"][key]
+    there, wanted = meaning(before["trunk"]), meaning(now["trunk"])
+    for key in sorted(there.keys() & wanted.keys()):
+        then, here = there[key], wanted[key]
         if then != here:
             found.append(f"{key} of its trunk is {said(then)}, and {said(here)} here.")
     return found
