@@ -35,7 +35,7 @@ from .sections import ReproduceRecipe
 from .standing import CORE, Standing, core_score, standings
 from .tables import Tables, trunk_of
 
-__all__ = ["best_run", "write_results"]
+__all__ = ["best_run", "minutes_of", "write_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -201,11 +201,14 @@ def spent(recipe: ReproduceRecipe, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def minutes_of(run: Run) -> float:
-    """What a run took: a training since it was begun or resumed, all else from its recipe to its report."""
+    """What a run took: a training since it was begun or resumed, all else from its beginning to its report.
+
+    An ensemble writes its recipe at the end, and what it was begun with beside its folder.
+    """
     if run.script.stem in ("train", "pretrain"):
         return Report.load(run.folder).seconds / 60
-    first, last = ((run.folder / name).stat().st_mtime for name in ("recipe.yaml", "report.json"))
-    return max(last - first, 0.0) / 60
+    begun = run.origins if run.script.stem == "ensemble" and run.origins.is_file() else run.folder / "recipe.yaml"
+    return max((run.folder / "report.json").stat().st_mtime - begun.stat().st_mtime, 0.0) / 60
 
 
 def machine() -> dict[str, Any]:

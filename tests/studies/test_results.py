@@ -1,6 +1,7 @@
 """What may be shown of a study: which files there are, what stands in them, and what does not."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hf_multitask.data.rows import SPLITS, Place, Unreadable
 from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
-from hf_multitask.studies.results import best_run, fitted, write_results
+from hf_multitask.studies.results import best_run, fitted, minutes_of, write_results
 from hf_multitask.studies.runs import Run
 from hf_multitask.studies.sections import ReproduceRecipe
 from hf_multitask.studies.tables import write_tables
@@ -98,6 +99,16 @@ def test_a_folder_holds_what_about_names(shown, study):
     assert about["versions"] == report.versions
     assert about["best"]["run"] in said
     assert str(folder) in said
+
+
+def test_an_ensembles_minutes_begin_before_its_members_are_asked(study):
+    both = next(run for run in study[2] if run.name == "both")
+    both.origins.write_text("{}")
+    end = (both.folder / "report.json").stat().st_mtime
+    os.utime(both.origins, (end - 90, end - 90))
+    assert minutes_of(both) == pytest.approx(1.5)
+    both.origins.unlink()
+    assert minutes_of(both) < 1
 
 
 def test_pictures_are_small_and_whole(shown):
