@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ..ensembles.ballots import Ballot
 from ..ensembles.selection import best_per_task, greedy, threshold, tuned
 from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
@@ -119,7 +117,8 @@ class EnsembleRecipe:
         """Raise where something is said of a task that no member knows, or nobody counts who knows one."""
         faults = misnamed({"bars": self.bars, "sources": self.sources}, knowing) + self.data.misnamed(knowing)
         for name, able in knowing.items():
-            if self.prior is not None and not any(np.multiply(self.prior, able)):
+            prior = [1.0] * len(able) if self.prior is None else self.prior
+            if not any(count for count, knows in zip(prior, able, strict=True) if knows):
                 knowers = ", ".join(member for member, knows in zip(self.members, able, strict=True) if knows)
                 faults.append(f"prior is zero for all who know '{name}': {knowers}. Give one of them more.")
         if faults:

@@ -69,11 +69,13 @@ def legend(recipe: ReproduceRecipe) -> str:
     several = "rows, and by Student's t of the seeds, of which two tell little"
     drawn = several if len(recipe.seeds) > 1 else "rows alone: of other seeds one tells nothing"
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
-    computed = " Where they print no score of this kind but all three tasks, theirs is computed."
+    start, whose, computed = "Trunk", "All", ""
+    if recipe.published:
+        start, whose = f"Scale {recipe.scale}, trunk", "Ours"
+        computed = " Where they print no score of this kind but all three tasks, theirs is computed."
     return (
-        f"{f'Scale {recipe.scale}, t' if recipe.published else 'T'}runk {trunk_of(recipe)}, {seeds}. "
-        f"{'Ours is' if recipe.published else 'All is'} judged on dev, sts by Pearson's "
-        f"r{turned}; the score counts it as (r + 1) / 2.{computed if recipe.published else ''} "
+        f"{start} {trunk_of(recipe)}, {seeds}. {whose} is judged on dev, sts by Pearson's "
+        f"r{turned}; the score counts it as (r + 1) / 2.{computed} "
         f"Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
         "same rows, with the same seeds. One whose interval holds zero is inside the noise. Ensembles that choose on "
         "dev flatter: their own reports have them cross-fitted."
