@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from multiprocessing.connection import wait
 from pathlib import Path
+from shutil import rmtree
 from statistics import mean, stdev
 from typing import Any
 
@@ -91,6 +92,12 @@ class Run:
             scripts.append(Job(self.after, ["--folder", str(self.folder)], self.folder / "report.html"))
         return begin(scripts, self.log, threads=threads, gpu=gpu_at(place))
 
+    def tidy(self) -> None:
+        """Take away the checkpoints of what is done: there is nothing to go on with, and they are most of its size."""
+        if self.done:
+            for checkpoint in [*self.folder.glob("checkpoint-*"), *self.folder.glob("student/checkpoint-*")]:
+                rmtree(checkpoint, ignore_errors=True)
+
     def fault(self, code: int | None) -> str | None:
         """What went wrong with it, when its process ended with `code`."""
         if code == 0 and self.done:
@@ -102,6 +109,8 @@ class Run:
 def execute(runs: Sequence[Run], *, jobs: int) -> None:
     """Do what is not done yet, `jobs` at a time; raise at the end, with what went wrong with each that failed."""
     left = [run for run in runs if not run.done]
+    for run in runs:
+        run.tidy()
     going: dict[Run, Any] = {}
     places: dict[Run, int] = {}
     faults = []
@@ -120,6 +129,7 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
                 for run in [run for run, process in going.items() if not process.is_alive()]:
                     bar.update()
                     places.pop(run)
+                    run.tidy()
                     if fault := run.fault(going.pop(run).exitcode):
                         faults.append(fault)
         finally:

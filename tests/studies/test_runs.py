@@ -78,6 +78,17 @@ def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, j
     assert [line["run"] for line in results(runs)] == ["one", "three", "four"]
 
 
+def test_only_what_may_be_resumed_keeps_its_checkpoints(run):
+    runs = [run("good", 0, "a"), run("worse", 0, "bad")]
+    for _ in ("while it is made", "left by a study that was killed"):
+        for made in runs:
+            (made.folder / "checkpoint-3").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
+            execute(runs, jobs=1)
+        assert [made.folder.name for made in runs if (made.folder / "checkpoint-3").is_dir()] == ["worse-0"]
+        assert runs[0].finished
+
+
 def test_a_run_begins_when_what_it_needs_is_there(run):
     first = run("first", 0, "wait .3")
     execute([run("second", 0, "need first-0", "first"), first], jobs=2)
