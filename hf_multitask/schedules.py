@@ -60,12 +60,19 @@ class RoundRobin(Schedule):
 
 
 class Cycle(Schedule):
-    """One task a step, each in its turn; an epoch ends with the pass over the largest task."""
+    """One task a step, each in its turn; an epoch ends with the pass over the largest task.
 
-    def __init__(self, *, steps_per_epoch: int | None = None):
-        self.steps_per_epoch = checked_steps(steps_per_epoch)
+    With `repeat` small tasks begin anew until then; without, whoever is through waits for the next epoch.
+    """
+
+    def __init__(self, *, steps_per_epoch: int | None = None, repeat: bool = True):
+        if steps_per_epoch is not None and not repeat:
+            raise ValueError("Cycle without repeat takes one pass over each task. Leave out its steps_per_epoch.")
+        self.steps_per_epoch, self.repeat = checked_steps(steps_per_epoch), repeat
 
     def plan(self, epoch: int, epochs: float, *, sizes: Any, passes: Any, draw: Any) -> Plan:
+        if not self.repeat:
+            return [(name,) for turn in range(max(passes.values())) for name in passes if turn < passes[name]]
         names = list(passes)
         steps = self.steps_per_epoch or len(names) * max(passes.values())
         # Turns go on over epochs: a cut cycle must not favour the first tasks for ever.

@@ -67,6 +67,14 @@ def test_cycle_takes_turns_over_epochs_too():
     assert len(plan(Cycle())) == 96
 
 
+def test_a_cycle_without_repeats_is_one_pass_over_each_task_in_turns():
+    turns = plan(Cycle(repeat=False))
+    assert collections.Counter(turns) == {(name,): steps for name, steps in PASSES.items()}
+    assert turns[:12] == [("small",), ("large",), ("middle",)] * 4
+    assert turns[12:24] == [("large",), ("middle",)] * 6
+    assert set(turns[24:]) == {("large",)}
+
+
 def test_sequential_gives_each_task_one_pass():
     assert plan(Sequential()) == [("small",)] * 4 + [("large",)] * 32 + [("middle",)] * 10
 

@@ -58,20 +58,22 @@ def gather(members: Sequence[str], *, one_at_a_time: bool, over: str) -> Ensembl
 def combine(
     ensemble: EnsembleModel,
     ballots: Ballots,
-    choose: Callable[[str], Callable[[Ballot], Combiner]],
+    choose: Callable[[Ballots], dict[str, Combiner]],
     *,
     calibrated: bool = False,
     seed: int = 0,
 ) -> Made:
-    """The ensemble with the combiner that `choose` gives for each task."""
+    """The ensemble with the combiner that `choose` gives for each task, without members that nobody asks."""
 
     def fit(seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        return {name: ballot.join(choose(name)(ballot.rows(seen[name]))) for name, ballot in ballots.items()}
+        chosen = choose({name: ballot.rows(seen[name]) for name, ballot in ballots.items()})
+        return {name: ballot.join(chosen[name]) for name, ballot in ballots.items()}
 
-    combiners = {name: choose(name)(ballot) for name, ballot in ballots.items()}
+    combiners = choose(ballots)
     weights = {name: combiners[name].weigh(ballot.knowing) for name, ballot in ballots.items()}
     asked = {name: weights[name].nonzero().flatten().tolist() for name in ballots}
     ensemble.config.combiners |= {name: combiner.describe() for name, combiner in combiners.items()}
+    ensemble.dismiss_idle()
     seconds = sum(ballots[name].seconds[number] for name in ballots for number in asked[name])
     about = {"weights": {name: [round(weight, 4) for weight in weights[name].tolist()] for name in ballots}}
     scores = {name: ballot.join(combiners[name]) for name, ballot in ballots.items()}

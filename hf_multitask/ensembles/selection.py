@@ -13,7 +13,7 @@ from ..metrics import unit_score
 from ..models.combiners import Combiner, Over, Route, Weighted
 from .ballots import Ballot
 
-__all__ = ["best_per_task", "best_single", "crossfit", "greedy", "keep", "threshold", "tuned"]
+__all__ = ["best_per_task", "best_single", "champions", "crossfit", "greedy", "keep", "threshold", "tuned"]
 
 Fit = Callable[[Mapping[str, np.ndarray]], dict[str, Tensor]]
 """Chooses by some rows of each task, and gives the scores of all rows of each task by what was chosen."""
@@ -59,6 +59,15 @@ def tuned(ballot: Ballot, *, trials: int = 200, seed: int = 0, over: Over = "pro
 def best_per_task(ballot: Ballot) -> Combiner:
     """The member that is best at this task."""
     return Route(best(singles(ballot)))
+
+
+def champions(ballots: Mapping[str, Ballot], *, over: Over = "probabilities") -> dict[str, Combiner]:
+    """For each task the mean of all members that are the best at some task, and know this one."""
+    first = {best(singles(ballot)) for ballot in ballots.values()}
+    return {
+        name: weighted(ballot, dict.fromkeys(first.intersection(ballot.able), 1.0), over)
+        for name, ballot in ballots.items()
+    }
 
 
 def best_single(ballots: Mapping[str, Ballot], counted: Sequence[str]) -> int:

@@ -51,6 +51,10 @@ class Combiner(ABC):
         # Most join all kinds.
         return
 
+    def among(self, kept: Sequence[int]) -> "Combiner":
+        """The same for fewer members, by their numbers now; whoever is left out had no weight."""
+        return self
+
     def describe(self) -> dict[str, Any]:
         """A plain description that `build_combiner` turns back into this object."""
         return {"class": type(self).__name__, **vars(self)}
@@ -94,6 +98,9 @@ class Weighted(Mean):
         super().__init__(over)
         self.weights = [float(weight) for weight in weights]
 
+    def among(self, kept: Sequence[int]) -> Combiner:
+        return Weighted([self.weights[number] for number in kept], self.over)
+
     def given(self, members: int) -> list[float]:
         return self.weights
 
@@ -108,6 +115,9 @@ class Vote(Combiner):
 
     def __init__(self, weights: Sequence[float] | None = None):
         self.weights = None if weights is None else [float(weight) for weight in weights]
+
+    def among(self, kept: Sequence[int]) -> Combiner:
+        return Vote(None if self.weights is None else [self.weights[number] for number in kept])
 
     def given(self, members: int) -> list[float]:
         return [1.0] * members if self.weights is None else self.weights
@@ -133,6 +143,9 @@ class Route(Combiner):
         if member < 0:
             raise ValueError(f"Route leads to a member by its number, from 0. Got {member}.")
         self.member = member
+
+    def among(self, kept: Sequence[int]) -> Combiner:
+        return Route(list(kept).index(self.member))
 
     def given(self, members: int) -> list[float]:
         if self.member >= members:

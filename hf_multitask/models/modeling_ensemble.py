@@ -207,6 +207,17 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         """That of the first member."""
         return self.member(0).tokenizer
 
+    def dismiss_idle(self) -> None:
+        """Leave out the members that no task asks."""
+        combiners = {name: self.config.combiner(name) for name in self.tasks}
+        asked = [combiners[name].weigh(self.config.knowing(name)) for name in self.tasks]
+        kept = torch.stack(asked).any(0).nonzero().flatten().tolist()
+        self.config.members = [self.config.members[number] for number in kept]
+        self.config.combiners = {name: combiner.among(kept).describe() for name, combiner in combiners.items()}
+        self.sources = [self.sources[number] for number in kept]
+        if len(self.members):
+            self.members = nn.ModuleList(self.members[number] for number in kept)
+
     def member(self, number: int) -> Any:
         """A member, read from its folder where none is kept in memory."""
         if len(self.members):

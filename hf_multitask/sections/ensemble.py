@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..ensembles.ballots import Ballot
-from ..ensembles.selection import best_per_task, greedy, threshold, tuned
+from ..ensembles.selection import best_per_task, champions, greedy, threshold, tuned
 from ..models.combiners import Combiner, Mean, Over, Vote, Weighted
 from ..schema import RecipeError
 from .parts import DataSection, Source, misnamed
@@ -16,10 +16,10 @@ __all__ = ["EnsembleRecipe"]
 
 NEEDS = {"student": "distill", "bars": "threshold"}
 ONLY = {
-    "prior": ("vote", "greedy", "soup"),
+    "prior": ("mean", "vote", "greedy", "soup"),
     "soup": ("soup",),
     "trust": ("distill",),
-    "over": ("mean", "weighted", "threshold", "greedy", "vote", "distill"),
+    "over": ("mean", "weighted", "threshold", "greedy", "champions", "vote", "distill"),
 }
 """Settings that other rules would ignore."""
 
@@ -35,6 +35,7 @@ class EnsembleRecipe:
       threshold  the mean of the members that reach the task's bar
       greedy     the mean of members, kept from the best on while they do not make it worse
       route      for each task the member that is best at it
+      champions  for each task the mean of all members that are best at some task
       soup       one model whose weights are the mean of the members', kept as by greedy or all of them
       distill    one student that learns what the mean of all members says of the training rows
 
@@ -45,7 +46,7 @@ class EnsembleRecipe:
     """
 
     members: list[str] = field(metadata={"help": "Folders, or names on the Hub, each with @revision if need be"})
-    rule: Literal["mean", "weighted", "vote", "threshold", "greedy", "route", "soup", "distill"] = field(
+    rule: Literal["mean", "weighted", "vote", "threshold", "greedy", "route", "champions", "soup", "distill"] = field(
         default="mean", metadata={"help": "How several become one: see Rules below"}
     )
     output_dir: str = field(default="outputs/ensemble", metadata={"help": "Folder of the model and the report"})
@@ -53,7 +54,8 @@ class EnsembleRecipe:
     seed: int = field(default=0, metadata={"help": "Decides every random draw"})
     over: Over = field(default="probabilities", metadata={"help": "What is averaged: probabilities or logits"})
     prior: list[float] | None = field(
-        default=None, metadata={"help": "How much each member counts in vote, greedy and soup; null: all the same"}
+        default=None,
+        metadata={"help": "How much each member counts in mean, vote, greedy and soup; null: all the same"},
     )
     trials: int = field(default=200, metadata={"help": "How many weights rule weighted tries for each task"})
     bars: dict[str, float] = field(
@@ -124,21 +126,28 @@ class EnsembleRecipe:
         if faults:
             raise RecipeError(faults)
 
-    def choose(self, task: str) -> Callable[[Ballot], Combiner]:
-        """What chooses a task's combiner by what the members say."""
+    def choose(self, ballots: Mapping[str, Ballot]) -> dict[str, Combiner]:
+        """Each task's combiner, by what the members say."""
+        if self.rule == "champions":
+            return champions(ballots, over=self.over)
+        return {name: self.choosing(name)(ballot) for name, ballot in ballots.items()}
+
+    def choosing(self, task: str) -> Callable[[Ballot], Combiner]:
+        """What chooses a task's combiner by what the members say of it alone."""
         if self.rule == "threshold":
             return partial(threshold, bar=self.bars.get(task, -1.0), over=self.over)
         if self.rule == "vote":
             return self.vote
         rules: dict[str, Callable[[Ballot], Combiner]] = {
-            "mean": lambda ballot: Mean(self.over),
+            "mean": self.mean,
             "weighted": partial(tuned, trials=self.trials, seed=self.seed, over=self.over),
             "greedy": partial(greedy, prior=self.prior, over=self.over),
             "route": best_per_task,
         }
         return rules[self.rule]
 
-    def vote(self, ballot: Ballot) -> Combiner:
-        if ballot.objective.labels:
-            return Vote(self.prior)
+    def mean(self, ballot: Ballot) -> Combiner:
         return Mean(self.over) if self.prior is None else Weighted(self.prior, self.over)
+
+    def vote(self, ballot: Ballot) -> Combiner:
+        return Vote(self.prior) if ballot.objective.labels else self.mean(ballot)

@@ -7,7 +7,16 @@ import torch
 
 from hf_multitask import QQP, SST, STS, Task
 from hf_multitask.ensembles.ballots import Ballot
-from hf_multitask.ensembles.selection import best_per_task, best_single, crossfit, greedy, keep, threshold, tuned
+from hf_multitask.ensembles.selection import (
+    best_per_task,
+    best_single,
+    champions,
+    crossfit,
+    greedy,
+    keep,
+    threshold,
+    tuned,
+)
 from hf_multitask.models.combiners import Mean, Route
 
 TASKS = {task.name: task for task in (SST, QQP, STS)}
@@ -95,6 +104,13 @@ def test_the_best_single_member_is_best_over_all_counted_tasks():
     ballots = {"sst": ballot(SST, noise=(1.0, 2.0)), "sts": ballot(STS, noise=(9.0, 0.1))}
     assert best_single(ballots, ["sst"]) == 0
     assert best_single(ballots, ["sst", "sts"]) == 1
+
+
+def test_champions_are_the_best_of_each_task_and_answer_what_they_know():
+    ballots = {"sst": ballot(SST, noise=(1.0, 2.0, 2.0)), "sts": ballot(STS, noise=(9.0, 2.0, 0.1))}
+    assert {name: one.weights for name, one in champions(ballots).items()} == {"sst": [1, 0, 1], "sts": [1, 0, 1]}
+    ballots["sts"] = replace(ballots["sts"], knowing=(False, True, True))
+    assert champions(ballots)["sts"].weights == [0, 0, 1]
 
 
 @rules

@@ -61,6 +61,18 @@ def test_weights_sum_to_one_over_those_who_know_the_task(combiner):
         assert all(know or not weight for know, weight in zip(knowing, weights, strict=True))
 
 
+@pytest.mark.parametrize(
+    "combiner", [Mean("logits"), Weighted([1, 0, 3], over="logits"), Vote([0.2, 0, 0.3]), Vote(), Route(2)]
+)
+@named
+def test_without_those_who_had_no_weight_it_says_the_same(combiner, objective):
+    if fits(combiner, objective):
+        said, weights = scores(objective), combiner.weigh([True, False, True])
+        kept = weights.nonzero().flatten().tolist()
+        whole = combiner.join(said[kept], weights[kept], objective)
+        assert torch.equal(combiner.among(kept)(said[kept], objective), whole)
+
+
 @each
 def test_the_description_builds_the_same_combiner(combiner):
     assert build_combiner(combiner.describe()) == combiner

@@ -67,6 +67,19 @@ def test_each_task_has_its_own_combiner_and_asks_only_whom_it_needs(build, monke
     assert torch.equal(found["sts"], scores(models[2])["sts"])
 
 
+def test_members_that_nobody_asks_can_be_left_out(build, folders, tmp_path):
+    weighted = {"class": "Weighted", "weights": [0, 2, 1]}
+    for members in ([build(seed) for seed in range(3)], folders):
+        combiners = {"combiner": {"class": "Route", "member": 2}, "combiners": {"sst": weighted}}
+        ensemble = EnsembleModel.from_members(members, **combiners)
+        before = scores(ensemble)
+        ensemble.dismiss_idle()
+        assert (len(ensemble.members), len(ensemble.sources)) == (2, 2)
+        assert_equal(scores(ensemble), before)
+        ensemble.save_pretrained(tmp_path / "few")
+        assert_equal(scores(AutoModel.from_pretrained(tmp_path / "few")), before)
+
+
 def test_members_need_not_know_every_task(build):
     both, single = build(0, SST, QQP), build(1, SST)
     ensemble = EnsembleModel.from_members([single, both])

@@ -48,6 +48,7 @@ def make(trained, tmp_path):
         ("threshold", ["--bars", "{sst: .1}", "--one_at_a_time"]),
         ("greedy", []),
         ("route", []),
+        ("champions", ["--over", "logits"]),
         ("soup", ["--soup", "uniform", "--calibrate"]),
         ("soup", []),
     ],

@@ -26,25 +26,25 @@ def test_a_recipe_reads_back_equal(tmp_path):
     assert recipe.data.source == {"class": "Course", "data_dir": "data"}
 
 
-@pytest.mark.parametrize("rule", ["mean", "weighted", "vote", "greedy", "route"])
+@pytest.mark.parametrize("rule", ["mean", "weighted", "vote", "greedy", "route", "champions"])
 def test_every_rule_chooses_a_combiner_of_both_members(rule):
     recipe = read("--rule", rule, "--trials", "3", *([] if rule == "route" else ["--over", "logits"]))
-    for task in (SST, STS):
-        combiner = recipe.choose(task.name)(ballot(task))
-        assert len(combiner.weigh([True, True])) == 2
+    chosen = recipe.choose({task.name: ballot(task) for task in (SST, STS)})
+    assert [len(chosen[name].weigh([True, True])) for name in ("sst", "sts")] == [2, 2]
 
 
 def test_votes_are_for_labels_and_priors_count():
-    recipe = read("--rule", "vote", "--prior", "[1, 3]")
-    assert recipe.choose("sst")(ballot(SST)) == Vote([1, 3])
-    assert recipe.choose("sts")(ballot(STS)) == Weighted([1, 3])
-    assert read("--rule", "vote").choose("sts")(ballot(STS)) == Mean()
+    ballots = {task.name: ballot(task) for task in (SST, STS)}
+    assert read("--rule", "vote", "--prior", "[1, 3]").choose(ballots) == {"sst": Vote([1, 3]), "sts": Weighted([1, 3])}
+    assert read("--rule", "vote").choose(ballots) == {"sst": Vote(), "sts": Mean()}
+    assert read("--rule", "mean", "--prior", "[1, 3]").choose(ballots) == dict.fromkeys(ballots, Weighted([1, 3]))
 
 
 def test_a_bar_is_that_of_its_task():
     recipe = read("--rule", "threshold", "--bars", "{sst: 2}")
-    assert type(recipe.choose("sst")(ballot(SST))).__name__ == "Route"
-    assert recipe.choose("sts")(ballot(STS)).weights == [1, 1]
+    chosen = recipe.choose({task.name: ballot(task) for task in (SST, STS)})
+    assert type(chosen["sst"]).__name__ == "Route"
+    assert chosen["sts"].weights == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,12 @@ def test_a_bar_is_that_of_its_task():
         (["--rule", "distill"], "student and rule distill go together."),
         (["--student", "a.yaml"], "student and rule distill go together."),
         (["--rule", "threshold"], "bars and rule threshold go together."),
-        (["--prior", "[1, 2]"], "prior is for rule vote, greedy, soup, and changes nothing in mean."),
+        (
+            ["--rule", "route", "--prior", "[1, 2]"],
+            "prior is for rule mean, vote, greedy, soup, and changes nothing in route.",
+        ),
         (["--trust", "0.5"], "trust is for rule distill, and changes nothing in mean."),
-        (["--rule", "route", "--over", "logits"], "greedy, vote, distill, and changes nothing in route."),
+        (["--rule", "route", "--over", "logits"], "greedy, champions, vote, distill, and changes nothing in route."),
         (["--soup", "uniform"], "soup is for rule soup, and changes nothing in mean."),
         (["--prior", "[1]"], "prior needs a number for each of 2 members. Got 1."),
         (["--prior", "[0, 0]"], "prior is zero or more for each member, and not zero for all."),
