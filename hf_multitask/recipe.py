@@ -23,11 +23,11 @@ __all__ = [
     "STOPPED",
     "RecipeError",
     "as_written",
+    "layer_text",
     "read_recipe",
     "read_yaml",
     "run",
     "said_in",
-    "write_layer",
     "write_recipe",
     "yaml_text",
 ]
@@ -101,9 +101,9 @@ def write_recipe(recipe: Any, folder: str | os.PathLike, name: str = "recipe.yam
     return path
 
 
-def write_layer(path: Path, *, base: Path | None, settings: dict[str, Any]) -> None:
-    """Write a recipe that changes some settings of another one, the file `base`, or of the program."""
-    write_yaml({**({} if base is None else {"base": str(base.resolve())}), **settings}, path)
+def layer_text(*, base: Path | None, settings: dict[str, Any]) -> str:
+    """A recipe that changes some settings of another one, the file `base`, or of the program."""
+    return yaml_text({**({} if base is None else {"base": str(base.resolve())}), **settings})
 
 
 def write_yaml(content: dict[str, Any], path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -135,8 +136,16 @@ def chance(dataset: Dataset, metric: str, classes: int | None = None) -> float:
 def replace_text(path: Path, text: str) -> None:
     """Write a file aside and rename it, so that nobody ever sees half of it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if error.filename is None:
+            # A full disk names no file.
+            raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 def version(package: str) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 # This folder holds an evaluate.py, which would hide the library of that name.
-sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+HERE = Path(__file__).resolve().parent
+sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from transformers import set_seed
 

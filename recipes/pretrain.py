@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 # This folder holds an evaluate.py, which would hide the library of that name.
-sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+HERE = Path(__file__).resolve().parent
+sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from transformers import set_seed
 
@@ -19,7 +20,7 @@ from hf_multitask.sections.pretrain import PretrainRecipe
 from hf_multitask.training.backends import leave
 from hf_multitask.training.checkpoints import chosen
 
-DEFAULT = Path(__file__).parent / "configs" / "pretrain" / "demo.yaml"
+DEFAULT = HERE / "configs" / "pretrain" / "demo.yaml"
 
 
 def main(argv):

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 # This folder holds an evaluate.py, which would hide the library of that name.
-sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+HERE = Path(__file__).resolve().parent
+sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from hf_multitask.pages.page import write_page
 from hf_multitask.pages.runs import beside_page, run_page

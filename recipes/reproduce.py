@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 # This folder holds an evaluate.py, which would hide the library of that name.
-HERE = Path(__file__).parent
-sys.path = [place for place in sys.path if place != str(HERE)]
+HERE = Path(__file__).resolve().parent
+sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from hf_multitask.recipe import STOPPED, read_recipe, run
 from hf_multitask.studies.course import perform
@@ -16,18 +16,18 @@ from hf_multitask.studies.sections import ReproduceRecipe, spelled_out
 
 def main(argv):
     recipe = read_recipe(ReproduceRecipe, spelled_out(argv, HERE / "configs"))
-    Path(recipe.output_dir).mkdir(parents=True, exist_ok=True)
     runs = recipe.build(HERE)
     if recipe.dry_run:
         rehearse(recipe, runs)
         print(f"All {len(runs)} runs can be built, and do their first step. Nothing was kept but their recipes.")
         return
-    perform(recipe, runs)
+    perform(recipe, runs, HERE)
 
 
 if __name__ == "__main__":
     try:
         code = run(main)
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
+        print("Stopped. The same command goes on.", file=sys.stderr)
         code = STOPPED
     sys.exit(code)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 # This folder holds an evaluate.py, which would hide the library of that name.
-sys.path = [place for place in sys.path if place != str(Path(__file__).parent)]
+HERE = Path(__file__).resolve().parent
+sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from transformers import set_seed
 
@@ -16,7 +17,7 @@ from hf_multitask.sections.tune import FREE, TuneRecipe
 from hf_multitask.training.curves import NotFinite
 from hf_multitask.tuning import Watch, best_params, draw, optimize, save_trials
 
-DEFAULT = Path(__file__).parent / "configs" / "tune" / "demo.yaml"
+DEFAULT = HERE / "configs" / "tune" / "demo.yaml"
 ONE_TRIAL = {"training.save_strategy": "no", "training.load_best_model_at_end": False, "compare": []}
 
 

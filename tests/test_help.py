@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from hf_multitask.help import help_text
@@ -56,3 +59,10 @@ def test_help_shows_what_each_setting_is():
     assert line("training.learning_rate NUMBER").endswith("[5e-05]")
     assert line("schedule {..}").endswith("[{class: RoundRobin}]")
     assert "Short for data.source {class: Course, data_dir: TEXT}" in line("data_dir TEXT")
+
+
+def test_a_recipe_is_found_through_a_link_to_its_folder(tmp_path, pytestconfig):
+    """Beside it lies an evaluate.py, which must not hide the library of that name."""
+    (tmp_path / "link").symlink_to(pytestconfig.rootpath / "recipes")
+    words = [sys.executable, str(tmp_path / "link" / "evaluate.py"), "--help"]
+    assert subprocess.run(words, capture_output=True, check=True, text=True).stdout

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,15 @@ def test_load_gives_back_what_was_saved(report, tmp_path):
     assert Report.load(tmp_path / "new" / "folder") == report
     assert (tmp_path / "new" / "folder" / "report.md").read_text() == TABLE
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["report.json", "report.md"]
+
+
+def test_a_full_disk_names_the_file(report, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*report\.md'"):
+        report.save(tmp_path)
 
 
 def test_a_save_that_fails_leaves_no_finished_report(report, tmp_path, monkeypatch):

@@ -45,8 +45,9 @@ def sweep_curve(
     *,
     setting: str,
     title: str,
+    measure: str = "score (0 to 1)",
 ) -> Any:
-    """The score by a setting: ours with the deviation over the seeds, and what was published."""
+    """A measure by a setting: ours with the deviation over the seeds, and what was published."""
     figure, (panel,) = canvas(wide=INCHES + 0.8)
     places = sorted(ours)
     errors = [ours[place][1] or 0.0 for place in places]
@@ -54,7 +55,7 @@ def sweep_curve(
     panel.errorbar(places, values, yerr=errors, color=COLOURS[0], marker="o", capsize=3, label="ours")
     if theirs:
         panel.plot(sorted(theirs), [theirs[x] for x in sorted(theirs)], color=COLOURS[1], marker="s", label="published")
-    panel.set(title=title, xlabel=setting, ylabel="score (0 to 1)")
+    panel.set(title=title, xlabel=setting, ylabel=measure)
     low, high = panel.get_ylim()
     lack = max(SPAN - (high - low), 0.0)
     panel.set_ylim(low - lack / 2, high + lack / 2)

@@ -1,9 +1,10 @@
 """The course of a study: its runs, and the tables at the end, whatever failed before."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from .jobs import Stopped
-from .results import write_results
+from .results import check_results, write_results
 from .runs import Run, execute
 from .sections import ReproduceRecipe
 from .tables import write_tables
@@ -11,21 +12,23 @@ from .tables import write_tables
 __all__ = ["perform"]
 
 
-def perform(recipe: ReproduceRecipe, runs: Sequence[Run]) -> None:
-    """Do what is left of the runs, and print what all of them reach; raise at the end what failed."""
+def perform(recipe: ReproduceRecipe, runs: Sequence[Run], scripts: Path) -> None:
+    """Do what is left of the runs, and print what all reach that are finished; raise at the end what failed."""
+    if recipe.results is not None:
+        check_results(Path(recipe.results))
     try:
         execute(runs, jobs=recipe.jobs)
     except (Stopped, KeyboardInterrupt):
         # Whoever ends it waits for the tables alone.
-        conclude(recipe, runs, None)
+        conclude(recipe, recipe.every(scripts, runs), None)
         raise
     except RuntimeError as failed:
         try:
-            conclude(recipe, runs, recipe.results)
+            conclude(recipe, recipe.every(scripts, runs), recipe.results)
         except (ValueError, RuntimeError, OSError) as error:
             raise RuntimeError(f"{failed}\n\nWhat is finished could not be shown: {error}") from error
         raise
-    conclude(recipe, runs, recipe.results)
+    conclude(recipe, recipe.every(scripts, runs), recipe.results)
 
 
 def conclude(recipe: ReproduceRecipe, runs: Sequence[Run], results: str | None) -> None:

@@ -8,17 +8,18 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-__all__ = ["Job", "Stopped", "begin", "end", "gpu_at", "stoppable"]
+__all__ = ["BEGUN", "Job", "Stopped", "begin", "end", "gpu_at", "stoppable"]
 
 PRELOAD = (
     "assembly.models",
@@ -30,6 +31,9 @@ PRELOAD = (
     "pages.showing",
 )
 """What every script imports, which takes longer than a small run: it is imported once, and inherited."""
+
+BEGUN = "== begun "
+"""How a line begins in a log, after which a new attempt prints."""
 
 PATIENCE = 60.0
 """Seconds that a script may take to save its checkpoint when it is told to end."""
@@ -69,6 +73,8 @@ def begin(scripts: Sequence[Job], log: Path, *, threads: int, gpu: str | None = 
 def play(scripts: Sequence[Job], log: Path, threads: int, gpu: str | None) -> None:
     """What happens in the process of its own."""
     threading.Thread(target=follow, daemon=True).start()
+    # Who interrupts a study from a terminal reaches its runs too: they wait to be told, and save a checkpoint.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What was imported stays: looking through it for garbage would take longer than a small run.
     gc.freeze()
     if gpu is not None:
@@ -76,15 +82,17 @@ def play(scripts: Sequence[Job], log: Path, threads: int, gpu: str | None) -> No
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         limit(threads)
-    with FileLock(f"{log}.lock"), open(log, "w") as stream:
+    with alone(log), open(log, "a") as stream:
+        # Whoever held the lock before may have done it.
+        left = [job for job in scripts if not job.makes.is_file()]
+        if not left:
+            return
+        print(f"{BEGUN}{datetime.now():%Y-%m-%d %H:%M:%S}", file=stream, flush=True)
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-        for job in scripts:
-            # Whoever held the lock before may have done it.
-            if job.makes.is_file():
-                continue
-            if job.anew and job.makes.parent.is_dir():
-                shutil.rmtree(job.makes.parent)
+        for job in left:
+            if job.anew:
+                clear(job.makes.parent)
             sys.argv = [str(job.script), *job.words]
             try:
                 runpy.run_path(str(job.script), run_name="__main__")
@@ -94,6 +102,33 @@ def play(scripts: Sequence[Job], log: Path, threads: int, gpu: str | None) -> No
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
+
+
+@contextmanager
+def alone(log: Path) -> Iterator[None]:
+    """Hold the lock beside a log; say whom one waits for."""
+    lock = FileLock(f"{log}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"\n{log.stem} is being made by another process: waiting for it.", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier run left in its folder; what is no run's is left for the script to refuse.
+
+    Whole or not at all: of a part it could not be told whose it was.
+    """
+    aside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    if (folder / "recipe.yaml").is_file():
+        folder.rename(aside)
+        shutil.rmtree(aside)
 
 
 def gpu_at(place: int) -> str | None:

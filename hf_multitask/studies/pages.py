@@ -19,12 +19,14 @@ def study_page(
 ) -> str:
     """The table, a curve for each sweep of one setting, and the pictures that searches left."""
     parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
-    parts.append(Part("Published and ours", markdown_table(table(rows, reference=recipe.reference))))
+    parts.append(
+        Part("Published and ours", markdown_table(table(rows, reference=recipe.reference, seeds=recipe.seeds)))
+    )
     if can_plot() and (pictures := study_pictures(recipe, rows, runs)):
         found = [(said, embedded(picture)) for said, picture in pictures.items()]
         parts.append(Part("Sweeps and searches", figures(found)))
     # A search has tables and pictures, and no page.
-    paged = [run for run in runs if run.script.stem != "tune"]
+    paged = [run for run in runs if run.script.stem != "tune" and run.done]
     folders = [[run.name, str(run.seed), f"{run.folder.name}/report.html"] for run in paged]
     parts.append(Part("Runs", rows_table(["run", "seed", "page"], folders)))
     return page(recipe.title or recipe.output_dir, parts, data=data)
@@ -40,13 +42,13 @@ def study_pictures(recipe: ReproduceRecipe, rows: Sequence[Standing], runs: Sequ
 
 
 def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:
-    """The score over the last numeric setting of each sweep, one picture for each choice of its others."""
+    """What rows are judged by over the last numeric setting of each sweep; a picture for each choice of its others."""
     standing = {row.row.run: row for row in reversed(rows)}
     found: dict[str, Any] = {}
     for name, section in recipe.runs.items():
         groups: dict[str, dict[float, Standing]] = {}
         for values, run in zip(points(section), named(recipe, name), strict=True):
-            if isinstance(values[-1], int | float) and run in standing and "score" in standing[run].ours:
+            if isinstance(values[-1], int | float) and run in standing and standing[run].row.by in standing[run].ours:
                 title = "-".join([name, *map(str, values[:-1])])
                 groups.setdefault(title, {})[float(values[-1])] = standing[run]
         for title, group in groups.items():
@@ -82,6 +84,7 @@ def named(recipe: ReproduceRecipe, name: str) -> list[str]:
 
 
 def curve(group: Mapping[float, Standing], setting: str, title: str) -> Any:
-    ours = {x: row.ours["score"] for x, row in group.items()}
-    theirs = {x: row.theirs["score"] for x, row in group.items() if "score" in row.theirs}
-    return sweep_curve(ours, theirs, setting=setting, title=title)
+    by = next(iter(group.values())).row.by
+    ours = {x: row.ours[by] for x, row in group.items() if by in row.ours}
+    theirs = {x: row.theirs[by] for x, row in group.items() if by in row.theirs}
+    return sweep_curve(ours, theirs, setting=setting, title=title, measure="score (0 to 1)" if by == "score" else by)

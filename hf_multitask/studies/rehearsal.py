@@ -44,6 +44,9 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     faults: list[str] = []
     kept: dict[str, Any] = {}
     sections = study.sections()
+    if any(searching(run) for run in runs):
+        # Its lack is a sentence, here as later.
+        import optuna  # noqa: F401
     with TemporaryDirectory() as folder:
         for run in tqdm(runs, unit="run"):
             section = sections[run.name]
@@ -61,6 +64,12 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     gc.unfreeze()
     if faults:
         raise RecipeError(faults)
+
+
+def searching(run: Run) -> bool:
+    """Whether a run needs Optuna."""
+    kind = run.script.stem
+    return kind == "tune" or (kind == "ensemble" and read(run, kind).rule == "weighted")
 
 
 def read(run: Run, script: str) -> Any:

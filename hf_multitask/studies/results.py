@@ -7,6 +7,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -25,21 +26,24 @@ from ..pages.showing import show
 from ..plots import can_plot, png, within
 from ..publishing.manifest import without_places
 from ..report import Report, replace_text
+from ..schema import RecipeError
 from ..sections.evaluate import EvaluateRecipe
 from ..sections.parts import SOURCES
 from ..tasks import Task
 from ..training.backends import processes
 from .pages import study_pictures
-from .runs import Run, threads
+from .runs import Run, minutes_of, threads
 from .sections import ReproduceRecipe
-from .standing import CORE, Standing, core_score, standings
+from .standing import CORE, Standing, score_of, standings
 from .tables import Tables, trunk_of
 
-__all__ = ["best_run", "minutes_of", "write_results"]
+__all__ = ["best_run", "check_results", "write_results"]
 
 logger = logging.getLogger(__name__)
 
 FILE = "about.json"
+WHOSE = {"scale", "seeds", "machine", "unfinished"}
+"""By what an about.json is known to be a study's."""
 PREDICTIONS = "predictions"
 EACH = 200_000
 """Most bytes of a picture."""
@@ -58,12 +62,13 @@ class Said(NamedTuple):
 def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, folder: str | Path) -> str:
     """Fill a folder with what may be shown of the finished runs, and say in words what is there.
 
-    Neither texts nor weights nor places on this machine go there. about.json comes last and names every file, so that
-    what it named before is taken away first.
+    Neither texts nor weights nor places on this machine go there. about.json comes last and names every file; what an
+    earlier one named and this one does not is taken away.
     """
     folder = Path(folder)
+    check_results(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    take_away(folder)
+    before = named_in(folder)
     Tables(tables.text, without_places(tables.content)).save(folder)
     reports = {run: Report.load(run.folder) for run in runs if run.finished and run.script.stem != "tune"}
     best = best_run(reports)
@@ -82,21 +87,33 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
     for title, picture in fitted(drawn, room).items():
         files[name := file_of(title)] = title
         (folder / name).write_bytes(picture)
-    about = {**settings(recipe), "best": None if best is None else described(best, reports, tables.rows, said)}
+    about = {**settings(recipe, runs), "best": None if best is None else described(best, reports, tables.rows, said)}
     about |= {**spent(recipe, runs), "machine": machine(), "versions": versions(reports), "files": files}
+    for name in set(before) - {*files, "table.md", "table.json"}:
+        (folder / name).unlink(missing_ok=True)
     replace_text(folder / FILE, json.dumps(without_places(about | {"notes": notes}), indent=2) + "\n")
     chosen = [] if best is None else [f"The best row is {best.name}, its best seed {best.seed}."]
     return " ".join([*chosen, *notes, f"What may be shown is in {folder}."])
 
 
-def take_away(folder: Path) -> None:
-    """Remove the files that an earlier about.json names, and no others."""
-    if (folder / FILE).is_file():
-        for name in json.loads((folder / FILE).read_text(encoding="utf-8"))["files"]:
-            path = folder / name
-            if path.resolve().is_relative_to(folder.resolve()):
-                path.unlink(missing_ok=True)
-        (folder / FILE).unlink()
+def check_results(folder: Path) -> None:
+    """Raise where a folder holds files of these names that no earlier call wrote."""
+    mine = {"table.md", "table.json", FILE, PREDICTIONS}
+    if folder.is_dir() and (there := sorted(mine & set(os.listdir(folder)))) and not named_in(folder):
+        said = f"results: {folder} holds a {there[0]} that no study wrote, or not to its end."
+        raise RecipeError([f"{said} Remove it, or name another folder."])
+
+
+def named_in(folder: Path) -> list[str]:
+    """The files that an earlier call put into a folder, as its about.json names them; none where that is another's."""
+    path = folder / FILE
+    with suppress(ValueError, OSError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and isinstance(content.get("files"), dict) and set(content) >= WHOSE:
+            home = folder.resolve()
+            inside = [name for name in content["files"] if (folder / name).resolve().is_relative_to(home)]
+            return [*inside, "table.md", "table.json"]
+    return []
 
 
 def best_run(reports: Mapping[Run, Report]) -> Run | None:
@@ -105,7 +122,7 @@ def best_run(reports: Mapping[Run, Report]) -> Run | None:
     What lacks a task is none, and neither is what lacks seeds that others have: one may be lucky.
     """
     scores = {
-        run: core_score(report)
+        run: score_of(report)
         for run, report in reports.items()
         if run.script.stem in ("train", "ensemble") and set(CORE) <= set(report.tasks)
     }
@@ -179,8 +196,8 @@ def file_of(title: str) -> str:
     return re.sub(r"[^\w.]+", "-", title.lower()).strip("-") + ".png"
 
 
-def settings(recipe: ReproduceRecipe) -> dict[str, Any]:
-    found = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk_of(recipe), "seeds": recipe.seeds}
+def settings(recipe: ReproduceRecipe, runs: Sequence[Run]) -> dict[str, Any]:
+    found = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk_of(recipe, runs), "seeds": recipe.seeds}
     return {**found, "only": recipe.only, "jobs": recipe.jobs}
 
 
@@ -195,20 +212,9 @@ def described(best: Run, reports: Mapping[Run, Report], rows: Sequence[Standing]
 def spent(recipe: ReproduceRecipe, runs: Sequence[Run]) -> dict[str, Any]:
     """The minutes of each finished run, and those of all of them times the threads that each had."""
     minutes = {run.folder.name: round(minutes_of(run), 2) for run in runs if run.finished}
-    each = int(os.environ.get("OMP_NUM_THREADS", threads(recipe.jobs)))
+    each = threads(recipe.jobs)
     found = {"minutes": minutes, "threads": each, "processor_minutes": round(sum(minutes.values()) * each, 1)}
     return {**found, "unfinished": [run.folder.name for run in runs if not run.finished]}
-
-
-def minutes_of(run: Run) -> float:
-    """What a run took: a training since it was begun or resumed, all else from its beginning to its report.
-
-    An ensemble writes its recipe at the end, and what it was begun with beside its folder.
-    """
-    if run.script.stem in ("train", "pretrain"):
-        return Report.load(run.folder).seconds / 60
-    begun = run.origins if run.script.stem == "ensemble" and run.origins.is_file() else run.folder / "recipe.yaml"
-    return max((run.folder / "report.json").stat().st_mtime - begun.stat().st_mtime, 0.0) / 60
 
 
 def machine() -> dict[str, Any]:

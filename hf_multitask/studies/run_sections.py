@@ -134,12 +134,12 @@ def limited(settings: dict[str, Any]) -> dict[str, Any]:
     >>> limited({"tasks": ["sst"], "data": {"limit": {"sst": 8, "qqp": 9}}})
     {'tasks': ['sst'], 'data': {'limit': {'sst': 8}}}
     """
-    limits, tasks = settings.get("data", {}).get("limit"), settings.get("tasks")
-    # A mapping changes some tasks by their names, and leaves out none.
-    if not limits or not isinstance(tasks, list):
+    data, tasks = settings.get("data"), settings.get("tasks")
+    # A mapping changes some tasks by their names, and leaves out none; what is no setting is the recipe's to refuse.
+    if not isinstance(data, dict) or not isinstance(limits := data.get("limit"), dict) or not isinstance(tasks, list):
         return settings
-    names = {task if isinstance(task, str) else task["name"] for task in tasks}
-    names |= {name for others in settings["data"].get("join", {}).values() for name in others}
+    names = {task.get("name") if isinstance(task, dict) else task for task in tasks}
+    names |= {name for others in data.get("join", {}).values() for name in others}
     kept = {name: limit for name, limit in limits.items() if name in names or name not in TASKS}
     return {**settings, "data": {**settings["data"], "limit": kept}}
 
@@ -150,21 +150,23 @@ def scaled(settings: dict[str, Any], *, epochs: float, steps: float, rates: floa
     >>> scaled({"training": {"num_train_epochs": 25, "learning_rate": 1e-5}}, epochs=0.1, steps=1, rates=4)
     {'training': {'num_train_epochs': 3, 'learning_rate': 4e-05}}
     """
-    found, training = dict(settings), dict(settings.get("training", {}))
-    if "num_train_epochs" in training and epochs != 1:
-        training["num_train_epochs"] = math.ceil(round(training["num_train_epochs"] * epochs, 6))
-    if "learning_rate" in training:
-        training["learning_rate"] *= rates
-    if training:
-        found["training"] = training
-    if "schedule" in found and steps != 1:
+    # What is no number or no mapping is the recipe's to refuse.
+    found, training = dict(settings), settings.get("training")
+    if isinstance(training, dict):
+        found["training"] = training = dict(training)
+        if epochs != 1 and isinstance(training.get("num_train_epochs"), int | float):
+            training["num_train_epochs"] = math.ceil(round(training["num_train_epochs"] * epochs, 6))
+        if isinstance(training.get("learning_rate"), int | float):
+            training["learning_rate"] *= rates
+    if steps != 1 and isinstance(found.get("schedule"), dict):
         found["schedule"] = shortened(found["schedule"], steps)
     return found
 
 
 def shortened(schedule: dict[str, Any], steps: float) -> dict[str, Any]:
     """A schedule, and the one that may stand inside it, of fewer steps."""
-    inner = {"schedule": shortened(schedule["schedule"], steps)} if "schedule" in schedule else {}
-    if schedule.get("steps_per_epoch"):
+    within = schedule.get("schedule")
+    inner = {"schedule": shortened(within, steps)} if isinstance(within, dict) else {}
+    if isinstance(schedule.get("steps_per_epoch"), int | float):
         inner["steps_per_epoch"] = math.ceil(round(schedule["steps_per_epoch"] * steps, 6))
     return {**schedule, **inner}

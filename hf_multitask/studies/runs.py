@@ -16,20 +16,16 @@ from typing import Any
 from tqdm import tqdm
 
 from ..report import Report, aligned, replace_text
-from .jobs import Job, begin, end, gpu_at, stoppable
+from .jobs import BEGUN, Job, begin, end, gpu_at, stoppable
 
-__all__ = ["Run", "execute", "results", "table", "threads"]
+__all__ = ["Run", "execute", "minutes_of", "results", "table", "threads"]
 
-TAIL = 400
-"""How many characters of a failed run's log its message shows."""
+TAIL = 8
+"""How many lines of a failed run's log its message shows."""
 
-WORDS = {
-    "train": ("--resume", "auto", "--overwrite", "false"),
-    "pretrain": ("--resume", "auto", "--overwrite", "false"),
-    "tune": (),
-    "ensemble": (),
-}
-"""How each script is told to go on where it was; the others begin anew."""
+ANEW = ("tune", "ensemble")
+"""Scripts that begin anew; the others are told to go on where they were."""
+RESUME = ("--resume", "auto", "--overwrite", "false")
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,8 @@ class Run:
     """One run of a script by a recipe file; its folder is finished when it holds a report.
 
     `needs` are folders that must be finished before it begins; beside its own folder stands which they were then.
-    `after` is a script that is given the finished folder.
+    `after` is a script that is given the finished folder. `layer` is what the recipe file holds when it begins,
+    whatever another study wrote there.
     """
 
     name: str
@@ -47,6 +44,7 @@ class Run:
     folder: Path
     needs: tuple[Path, ...] = ()
     after: Path | None = None
+    layer: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -83,11 +81,12 @@ class Run:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
         if self.needs:
             replace_text(self.origins, json.dumps(self.needed(), indent=2) + "\n")
-        words = WORDS.get(self.script.stem, WORDS["train"])
+        if self.layer is not None:
+            replace_text(self.recipe, self.layer)
         # A search that lost a trial would go on otherwise than one that did not: what cannot resume begins anew.
-        scripts = [
-            Job(self.script, ["--config", str(self.recipe), *words], self.folder / "report.json", anew=not words)
-        ]
+        anew = self.script.stem in ANEW
+        words = ["--config", str(self.recipe), *(() if anew else RESUME)]
+        scripts = [Job(self.script, words, self.folder / "report.json", anew=anew)]
         if self.after is not None:
             scripts.append(Job(self.after, ["--folder", str(self.folder)], self.folder / "report.html"))
         return begin(scripts, self.log, threads=threads, gpu=gpu_at(place))
@@ -102,8 +101,11 @@ class Run:
         """What went wrong with it, when its process ended with `code`."""
         if code == 0 and self.done:
             return None
-        said = self.log.read_text(errors="replace").replace("\r", "\n").strip()[-TAIL:] if self.log.is_file() else ""
-        return f"{self.folder.name} ended with code {code}. {self.log} ends:\n{said}"
+        if not self.log.is_file():
+            return f"{self.folder.name} ended with code {code} before {self.log} could be written."
+        said = self.log.read_text(errors="replace").rpartition(BEGUN)[2]
+        lines = said.partition("\n")[2].replace("\r", "\n").strip().splitlines()
+        return "\n".join([f"{self.folder.name} ended with code {code}. {self.log} ends:", *lines[-TAIL:]])
 
 
 def execute(runs: Sequence[Run], *, jobs: int) -> None:
@@ -141,8 +143,14 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
 
 
 def threads(jobs: int) -> int:
-    """How many threads each of so many runs has, unless OMP_NUM_THREADS says it."""
-    return max((os.cpu_count() or 1) // jobs, 1)
+    """How many threads each of so many runs has: those that OMP_NUM_THREADS says, or its share of the cores."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(said) if said.isdecimal() else max(cores() // jobs, 1)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lacking(run: Run) -> str:
@@ -155,7 +163,18 @@ def results(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         if run.finished and run.script.stem != "tune":
             report = Report.load(run.folder)
             found = {"run": run.name, "seed": run.seed, **report.values, "score": report.score}
-            yield {**found, "minutes": report.seconds / 60}
+            yield {**found, "minutes": minutes_of(run)}
+
+
+def minutes_of(run: Run) -> float:
+    """What a run took: a training since it was begun or resumed, all else from its beginning to its report.
+
+    An ensemble writes its recipe at the end, and what it was begun with beside its folder.
+    """
+    if run.script.stem not in ANEW:
+        return Report.load(run.folder).seconds / 60
+    begun = run.origins if run.script.stem == "ensemble" and run.origins.is_file() else run.folder / "recipe.yaml"
+    return max((run.folder / "report.json").stat().st_mtime - begun.stat().st_mtime, 0.0) / 60
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:

@@ -1,24 +1,27 @@
 """The recipe of a study: which runs it has, what each changes, and what was published of them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from ..assembly.finished import read_asking
 from ..given import Given, overlay
 from ..models.construct import unknown
-from ..recipe import read_recipe, said_in, write_layer
+from ..recipe import layer_text, said_in
+from ..report import replace_text
 from ..schema import RecipeError
 from ..sections.ensemble import EnsembleRecipe
 from ..sections.pretrain import PretrainRecipe
 from ..sections.train import TrainRecipe
 from ..sections.tune import TuneRecipe
+from .changes import changed
 from .run_sections import RunSection, expanded, filled, layered, limited, scaled
 from .runs import Run
 from .standing import Published
 
-__all__ = ["KINDS", "ReproduceRecipe", "changed", "spelled_out"]
+__all__ = ["KINDS", "ReproduceRecipe", "spelled_out"]
 
 KINDS: dict[str, type] = {
     "train": TrainRecipe,
@@ -26,8 +29,9 @@ KINDS: dict[str, type] = {
     "tune": TuneRecipe,
     "ensemble": EnsembleRecipe,
 }
-PASSING = ("output_dir", "overwrite", "resume", "cache", "batch_size")
 SCALES = ("demo", "small", "full")
+NAME = re.compile(r"\w[\w.+-]*")
+"""What a run may be called: it names a folder."""
 SHORT = ("system", "scale")
 """Options that are short for a file; what a scale says counts more than what a system says."""
 
@@ -59,7 +63,7 @@ class ReproduceRecipe:
     caveats: list[str] = field(default_factory=list, metadata={"help": "More of them: what a scale changes"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Every run is done with each"})
     only: list[str] | None = field(
-        default=None, metadata={"help": "Names of runs to do, and what they need; null: all"}
+        default=None, metadata={"help": "Names of runs or sweeps to do, and what they need; null: all"}
     )
     jobs: int = field(default=1, metadata={"help": "How many runs go on side by side"})
     data_dir: str | None = field(default=None, metadata={"help": "The course's files, for every run"})
@@ -95,13 +99,23 @@ class ReproduceRecipe:
 
     def __post_init__(self) -> None:
         sections = self.sections()
-        faults = [f"only: {unknown('run', name, sections)}" for name in self.only or () if name not in sections]
+        known = dict.fromkeys([*sections, *self.runs])
+        faults = [f"only: {unknown('run', name, known)}" for name in self.only or () if name not in known]
+        faults += [
+            f"runs: '{name}' names a folder. Take letters, digits, _, ., + and -."
+            for name in sections
+            if not NAME.fullmatch(name)
+        ]
         if self.jobs < 1:
             faults.append(f"jobs must be 1 or more. Got {self.jobs}.")
         if self.results is not None and Path(self.results).is_file():
             faults.append(f"results: {self.results} is a file. Name a folder.")
+        if Path(self.output_dir).is_file():
+            faults.append(f"output_dir: {self.output_dir} is a file. Name a folder.")
         if not self.seeds:
             faults.append("seeds is empty. Name one or more.")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds, default=0) < 0:
+            faults.append(f"seeds are different numbers from 0 on. Got {', '.join(map(str, self.seeds))}.")
         factors = {name: vars(self)[name] for name in ("epochs", "steps", "rates")}
         faults += [f"{name} multiplies, and must be above zero. Got {by:g}." for name, by in factors.items() if by <= 0]
         used = {self.recipe, *(run.recipe for run in sections.values())} - {None}
@@ -116,9 +130,37 @@ class ReproduceRecipe:
             f"{at}: {unknown('run', name, sections)}" for at, name in named.items() if name not in (None, *sections)
         ]
         if not faults:
-            faults += self.circles(sections)
+            faults += self.circles(sections) + self.misled(sections)
         if faults:
             raise RecipeError(faults)
+
+    def misled(self, sections: Mapping[str, RunSection]) -> list[str]:
+        """The runs that build on one which does not leave what they need."""
+        faults = []
+        for name, run in sections.items():
+            wanted = {"best_of": (run.best_of, ["tune"]), "init_from": (run.init_from, ["train", "pretrain"])}
+            wanted |= {"student": (run.student, ["train"])}
+            wanted |= {f"members, {one}": (one, ["train", "ensemble"]) for one in run.members}
+            faults += [
+                f"runs.{name}.{what}: {need} is a run of {sections[need].script}. Name one of {' or '.join(kinds)}."
+                for what, (need, kinds) in wanted.items()
+                if need is not None and sections[need].script not in kinds
+            ]
+            if run.best_of is not None and sections[run.best_of].script == "tune":
+                search = sections[run.best_of]
+                said = [search.settings, self.scripts.get("tune", {}), search.scaled.get(self.scale, {})]
+                keep = [layer["keep"] for layer in said if "keep" in layer] or [TuneRecipe.keep]
+                if run.rank > keep[-1]:
+                    faults.append(
+                        f"runs.{name}.rank is {run.rank}, and {run.best_of} keeps {keep[-1]}: raise its keep."
+                    )
+        judged = [self.reference, *(row.run for row in self.published), *(row.against for row in self.published)]
+        faults += [
+            f"{name} is a search, which is no model to compare: name what builds on it by best_of."
+            for name in dict.fromkeys(judged)
+            if name is not None and sections[name].script == "tune"
+        ]
+        return faults
 
     def sections(self) -> dict[str, RunSection]:
         """Every run, each point of a sweep for itself."""
@@ -136,31 +178,57 @@ class ReproduceRecipe:
     def wanted(self) -> dict[str, RunSection]:
         """The runs that are to be done, with those that they need."""
         sections = self.sections()
-        names = set(self.only or sections)
+        points = {name: list(expanded({name: run})) for name, run in self.runs.items()}
+        names = {point for name in self.only or sections for point in ([name] if name in sections else points[name])}
         while more := {need for name in names for need in sections[name].needs} - names:
             names |= more
         return {name: run for name, run in sections.items() if name in names}
 
     def build(self, scripts: Path) -> list[Run]:
         """The runs of each seed in turn; each one's recipe is written into the folder, and is a recipe like any."""
-        found, faults = [], []
-        for seed in self.seeds:
-            for name, section in self.wanted().items():
-                folder = self.folder(name, seed)
-                recipe = self.recipe_of(folder)
-                base, settings = self.layer(name, section, seed)
-                write_layer(recipe, base=base, settings=settings)
-                needs = tuple(self.folder(need, seed) for need in section.needs)
-                after = scripts / "report.py" if self.reports and section.script != "tune" else None
-                run = Run(name, seed, scripts / f"{section.script}.py", recipe, folder, needs, after)
-                if gone := run.outdated():
-                    faults.append(f"{folder} was made of another {', '.join(gone)} than is there now. Remove it too.")
-                elif other := changed(folder / "recipe.yaml", recipe, KINDS[section.script]):
-                    faults.append(f"{folder} was made with another {', '.join(other)}. Give another output_dir.")
-                found.append(run)
-        if faults:
+        if self.scale != "demo" and self.published and not self.says_rows():
+            raise RecipeError(
+                [f"--scale {self.scale} reads the papers' rows. Name the folder of their files by --data_dir."]
+            )
+        found = [self.run(name, seed, scripts) for seed in self.seeds for name in self.wanted()]
+        if faults := [fault for run in found if (fault := self.other(run))]:
             raise RecipeError(faults)
+        Path(self.output_dir).mkdir(parents=True, exist_ok=True)
+        for run in found:
+            replace_text(run.recipe, str(run.layer))
         return found
+
+    def every(self, scripts: Path, runs: Sequence[Run]) -> list[Run]:
+        """These runs, and those that `only` leaves out and that are finished, in the order of the study."""
+        mine = {(run.name, run.seed): run for run in runs}
+        places = [(name, seed) for seed in self.seeds for name in self.sections()]
+        whole = [mine.get(place) or self.run(*place, scripts) for place in places]
+        return [run for run in whole if run in runs or (run.finished and not self.other(run))]
+
+    def says_rows(self) -> bool:
+        """Whether something says which rows are read, if only a recipe of the study's own."""
+        said = [self.settings, *self.scripts.values(), *(run.settings for run in self.sections().values())]
+        named = any("source" in (layer.get("data") or {}) for layer in said)
+        return named or self.data_dir is not None or self.recipe is not None
+
+    def run(self, name: str, seed: int, scripts: Path) -> Run:
+        section, folder = self.sections()[name], self.folder(name, seed)
+        base, settings = self.layer(name, section, seed)
+        needs = tuple(self.folder(need, seed) for need in section.needs)
+        after = scripts / "report.py" if self.reports and section.script != "tune" else None
+        text = layer_text(base=base, settings=settings)
+        return Run(name, seed, scripts / f"{section.script}.py", self.recipe_of(folder), folder, needs, after, text)
+
+    def other(self, run: Run) -> str | None:
+        """Why the folder of a run is not its own as it is now; None where it is, or nothing is there."""
+        if gone := run.outdated():
+            return f"{run.folder} was made of another {', '.join(gone)} than is there now. Remove it too."
+        with TemporaryDirectory() as aside:
+            now = Path(aside, "recipe.yaml")
+            now.write_text(str(run.layer), encoding="utf-8")
+            if found := changed(run.folder / "recipe.yaml", now, KINDS[run.script.stem]):
+                return f"{run.folder} was made with another {', '.join(found)}. Give another output_dir."
+        return None
 
     def folder(self, name: str, seed: int) -> Path:
         return Path(self.output_dir, f"{name}-{seed}")
@@ -173,7 +241,7 @@ class ReproduceRecipe:
     def layer(self, name: str, section: RunSection, seed: int) -> tuple[Path | None, dict[str, Any]]:
         """The recipe that a run builds on, and what it changes there."""
         folder = self.folder(name, seed)
-        base = section.recipe or (self.recipe if section.script in ("train", "pretrain") else None)
+        base = section.recipe or (self.recipe if section.script in ("train", "tune") else None)
         layers = list(self.layers(section, seed))
         if section.best_of is not None:
             best = "best.yaml" if section.rank == 1 else f"best-{section.rank}.yaml"
@@ -211,25 +279,6 @@ class ReproduceRecipe:
             yield {"members": members, "cache": str(Path(self.output_dir, "answers"))}
         if section.student is not None:
             yield {"student": str(self.recipe_of(self.folder(section.student, seed)))}
-
-
-def members_of(recipe: EnsembleRecipe) -> list[str]:
-    return recipe.members
-
-
-def changed(before: Path, now: Path, kind: type) -> list[str]:
-    """The settings in which the recipe that a folder was made with is not the one of now."""
-    if not before.is_file():
-        return []
-    old, words = vars(read_recipe(kind, ["--config", str(before)])), ["--config", str(now)]
-    new: Mapping[str, Any]
-    # The rows of an ensemble are those of its members, unless it says others.
-    if kind is EnsembleRecipe:
-        recipe, own, _ = read_asking(EnsembleRecipe, words, members_of)
-        new = {**vars(recipe), "sources": own}
-    else:
-        new = vars(read_recipe(kind, words))
-    return [name for name in new if name not in PASSING and old[name] != new[name]]
 
 
 def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:

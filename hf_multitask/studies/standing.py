@@ -13,10 +13,11 @@ from ..metrics import unit_score
 from ..report import Report, aligned
 from .runs import Run
 
-__all__ = ["CORE", "Published", "Standing", "core_score", "standings", "table"]
+__all__ = ["CORE", "Published", "Standing", "score_of", "standings", "table"]
 
 CORE = ("sst", "qqp", "sts")
 NUMBERS = (*CORE, "cfimdb", "score", "speed")
+"""What a paper's row may hold."""
 OURS = "not in the paper"
 
 
@@ -98,10 +99,16 @@ def standings(
         for name in dict.fromkeys(run.name for run in runs)
     }
     said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}
+    judged = CORE if rows else tasks_of(finished.get(reference or "", {}))
     return [
-        standing(row, row.numbers(sts), finished.get(row.run or "", {}), said, row.against or reference)
+        standing(row, row.numbers(sts), finished.get(row.run or "", {}), said, row.against or reference, judged)
         for row in every
     ]
+
+
+def tasks_of(runs: Mapping[int, Run]) -> tuple[str, ...]:
+    """The tasks that a run's score is of, by which others are compared with it; a paper's where nothing says it."""
+    return next((tuple(Report.load(run.folder).counted) for run in runs.values()), CORE)
 
 
 def standing(
@@ -110,45 +117,51 @@ def standing(
     runs: Mapping[int, Run],
     every: Mapping[str, Mapping[int, dict[str, Answers]]],
     reference: str | None,
+    judged: Sequence[str],
 ) -> Standing:
+    """A row, whose score is the mean of the tasks that it is `judged` by."""
     said, base = every.get(row.run or "", {}), every.get(reference or "", {})
     reports = {seed: Report.load(run.folder) for seed, run in runs.items()}
     ours = {}
-    for name in NUMBERS:
-        if values := [found for report in reports.values() if (found := number(report, name)) is not None]:
+    for name in dict.fromkeys(
+        [*judged, *(name for report in reports.values() for name in report.tasks), "score", "speed"]
+    ):
+        if values := [found for report in reports.values() if (found := number(report, name, judged)) is not None]:
             ours[name] = (mean(values), stdev(values) if len(values) > 1 else None)
-    seeds = comparable(said, said)
-    if not seeds or "score" not in ours:
-        return Standing(row, theirs, ours, seeds=tuple(reports))
-    low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds), CORE)["score"].ci95
-    # Beside what scores nothing, the gain lacks what a metric of nothing is worth.
-    nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
-    span = (low + nothing, high + nothing)
-    shared = comparable(said, base) if row.run != reference else ()
-    gain = gains(pairs(said, base, reports[shared[0]], shared), CORE)[row.by] if shared else None
+    span = None
+    if seeds := comparable(said, said, judged):
+        low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds, judged), judged)["score"].ci95
+        # Beside what scores nothing, the gain lacks what a metric of nothing is worth.
+        nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
+        span = (low + nothing, high + nothing)
+    counted = judged if row.by == "score" else [row.by]
+    shared = comparable(said, base, counted) if row.run != reference else ()
+    gain = gains(pairs(said, base, reports[shared[0]], shared, counted), counted)[row.by] if shared else None
     return Standing(row, theirs, ours, span, gain, tuple(reports), shared)
 
 
-def comparable(ours: Mapping[int, dict[str, Answers]], theirs: Mapping[int, dict[str, Answers]]) -> tuple[int, ...]:
-    """The seeds in which both sides have answered the same rows of the core tasks, the rows of the first such seed."""
+def comparable(
+    ours: Mapping[int, dict[str, Answers]], theirs: Mapping[int, dict[str, Answers]], tasks: Sequence[str]
+) -> tuple[int, ...]:
+    """The seeds in which both sides have answered the same rows of the tasks, the rows of the first such seed."""
     found: list[int] = []
     for seed in ours:
         sides = [ours[seed], theirs.get(seed, {})]
-        if all(set(CORE) <= set(side) for side in sides):
+        if all(set(tasks) <= set(side) for side in sides):
             judged = ours[found[0]] if found else ours[seed]
-            if all(np.array_equal(judged[name].labels, side[name].labels) for side in sides for name in CORE):
+            if all(np.array_equal(judged[name].labels, side[name].labels) for side in sides for name in tasks):
                 found.append(seed)
     return tuple(found)
 
 
-def core_score(report: Report) -> float:
-    """The mean of the three tasks, whatever else the run is judged by."""
-    return mean(unit_score(report.tasks[name]["metric"], report.values[name]) for name in CORE)
+def score_of(report: Report, tasks: Sequence[str] = CORE) -> float:
+    """The mean of some tasks, whatever else the run is judged by."""
+    return mean(unit_score(report.tasks[name]["metric"], report.values[name]) for name in tasks)
 
 
-def number(report: Report, name: str) -> float | None:
+def number(report: Report, name: str, judged: Sequence[str]) -> float | None:
     if name == "score":
-        return core_score(report) if set(CORE) <= set(report.tasks) else None
+        return score_of(report, judged) if set(judged) <= set(report.tasks) else None
     return report.about.get("steps_per_second") if name == "speed" else report.values.get(name)
 
 
@@ -157,10 +170,11 @@ def pairs(
     theirs: Mapping[int, dict[str, Answers]] | None,
     report: Report,
     seeds: Sequence[int],
+    tasks: Sequence[str],
 ) -> dict[str, Pair]:
-    """The answers of both sides to the same rows of the core tasks; without the other, beside what scores nothing."""
+    """The answers of both sides to the same rows of the tasks; without the other, beside what scores nothing."""
     found = {}
-    for name in CORE:
+    for name in tasks:
         entry, labels = report.tasks[name], ours[seeds[0]][name].labels
         mine = np.stack([ours[seed][name].values for seed in seeds])
         other = np.full_like(mine, -1) if theirs is None else np.stack([theirs[seed][name].values for seed in seeds])
@@ -173,8 +187,10 @@ def noise(gain: Gain) -> bool:
     return gain.ci95[0] <= 0 <= gain.ci95[1]
 
 
-def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
+def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Sequence[int] = ()) -> str:
     """The rows as Markdown: ours, and beside it theirs where anything was published.
+
+    Who lacks some of the `seeds` of the study, or of those that others have, is marked.
 
     >>> row = Published("Baseline", "Table 7", "plain", sst=0.5)
     >>> print(table([Standing(row, {"sst": 0.5}, {"sst": (0.48, 0.01)})]))
@@ -182,20 +198,22 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
     | -------- | ------- | ------------: | -----: |
     | Baseline | Table 7 | 0.480 ± 0.010 |  0.500 |
     """
-    every = {seed for one in found for seed in one.seeds}
-    columns = [name for name in NUMBERS if any(name in one.ours or name in one.theirs for one in found)]
+    every = {*seeds, *(seed for one in found for seed in one.seeds)}
+    columns = columns_of(found)
     compared = any(one.gain for one in found)
     paper = any(one.row.at != OURS for one in found)
     head = ["row", "place"] if paper else ["row"]
     for name in columns:
-        head += ["it/s" if name == "speed" else name, *(["theirs"] if paper else [])]
+        beside = paper and name in NUMBERS
+        head += ["it/s" if name == "speed" else name, *(["theirs"] if beside else [])]
         head += ["95% interval"] if name == "score" else []
-    lines = [[*head, *([f"against {reference}", "inside the noise"] if compared else [])]]
+    gained = f"against {reference}" if reference else "gain"
+    lines = [[*head, *([gained, "inside the noise"] if compared else [])]]
     for one in found:
         place = one.row.at if one.row.split == "dev" else f"{one.row.at} ({one.row.split})"
         line = [one.row.row + of_seeds(one.seeds, every), *([place] if paper else [])]
         for name in columns:
-            line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper else [])]
+            line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper and name in NUMBERS else [])]
             if name == "score":
                 line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
         if compared:
@@ -203,6 +221,13 @@ def table(found: Sequence[Standing], *, reference: str | None = None) -> str:
             line += [*said, ("yes" if noise(one.gain) else "no") if one.gain else ""]
         lines.append(line)
     return aligned(lines, words=2 if paper else 1)
+
+
+def columns_of(found: Sequence[Standing]) -> list[str]:
+    """What any row has a number of: a paper's tasks, those that runs have besides, then score and speed."""
+    names = dict.fromkeys([*NUMBERS[:-2], *(name for one in found for name in one.ours), *NUMBERS[-2:]])
+    tasks = [name for name in names if name not in NUMBERS[-2:]]
+    return [n for n in [*tasks, *NUMBERS[-2:]] if any(n in one.ours or n in one.theirs for one in found)]
 
 
 def compared_to(row: Published, gain: Gain) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from hf_multitask.data.rows import SPLITS, Place, Unreadable
 from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
-from hf_multitask.studies.results import best_run, fitted, minutes_of, write_results
-from hf_multitask.studies.runs import Run
+from hf_multitask.studies.results import best_run, fitted, write_results
+from hf_multitask.studies.runs import Run, minutes_of
 from hf_multitask.studies.sections import ReproduceRecipe
 from hf_multitask.studies.tables import write_tables
 from hf_multitask.tasks import QQP, SST, STS
@@ -99,6 +100,28 @@ def test_a_folder_holds_what_about_names(shown, study):
     assert about["versions"] == report.versions
     assert about["best"]["run"] in said
     assert str(folder) in said
+
+
+@pytest.mark.parametrize("content", ['{"files": ["thesis.tex"]}', '{"name": "my project"}', "[1]", "no JSON", None])
+def test_a_folder_of_somebody_else_is_left_alone(content, study, tmp_path):
+    name = "table.md" if content is None else "about.json"
+    (tmp_path / "thesis.tex").write_text("mine")
+    (tmp_path / name).write_text(content or "mine")
+    code, _, err = call(RECIPES["reproduce"], *study[0], "--results", tmp_path)
+    assert code == 1
+    assert f"results: {tmp_path} holds a {name} that no study wrote, or not to its end. Remove it" in err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "thesis.tex": "mine",
+        name: content or "mine",
+    }
+
+
+def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
+    _, recipe, runs = study
+    tables = write_tables(replace(recipe, seeds=[0, 1], trunk=None), runs)
+    assert "trunk begun, seed 0 of 0, 1, the others being unfinished." in tables.text
+    assert "of rows alone" in tables.text
+    assert "Small rate (seed 0)" in tables.text
 
 
 def test_an_ensembles_minutes_begin_before_its_members_are_asked(study):

@@ -83,6 +83,23 @@ def test_without_a_paper_runs_stand_beside_each_other(runs):
     assert [line.split()[-2] in ("yes", "no") for line in lines[2:]] == [False, True, True]
 
 
+def test_tasks_of_ones_own_are_compared_and_one_task_needs_no_other(runs, tmp_path, monkeypatch):
+    for name in ("sst", "qqp"):
+        monkeypatch.delitem(LABELS, name)
+        monkeypatch.delitem(METRICS, name)
+    monkeypatch.setitem(LABELS, "mood", draw.integers(0, 5, 80))
+    monkeypatch.setitem(METRICS, "mood", "accuracy")
+    own = [finished(tmp_path / "own", name, 0, wrong) for name, wrong in {"plain": 0.5, "good": 0.1}.items()]
+    plain, good = standings((), own, reference="plain")
+    assert good.ours["score"][0] == pytest.approx((good.ours["mood"][0] + (good.ours["sts"][0] + 1) / 2) / 2)
+    assert good.gain.gain == pytest.approx(good.ours["score"][0] - plain.ours["score"][0])
+    names = [word.strip() for word in table([plain, good]).splitlines()[0].strip("| ").split("|")]
+    assert names == ["row", "sts", "mood", "score", "95% interval", "it/s", "gain", "inside the noise"]
+    rows = [Published("Good", "Table 1", "good", by="sts", against="plain", sts=0.9)]
+    (row, *_) = standings(rows, own)
+    assert row.gain.gain == pytest.approx(good.ours["sts"][0] - plain.ours["sts"][0])
+
+
 def test_what_a_seed_lacks_is_said_beside_what_is_of_the_others(runs):
     lost = [run for run in runs if (run.name, run.seed) != ("good", 1)]
     good, plain = standings(ROWS[:2], lost, reference="plain")[:2]
@@ -92,6 +109,7 @@ def test_what_a_seed_lacks_is_said_beside_what_is_of_the_others(runs):
     assert above.startswith("| Good (seed 0) | ")
     assert ") (seed 0) |" in above
     assert "seed" not in below
+    assert all("(seed" in line for line in table([good, plain], seeds=[0, 1, 2]).splitlines()[2:])
 
 
 def test_runs_that_answered_other_rows_are_not_compared(runs, monkeypatch):
