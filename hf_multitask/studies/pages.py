@@ -20,7 +20,10 @@ def study_page(
     """The table, a curve for each sweep of one setting, and the pictures that searches left."""
     parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
     parts.append(
-        Part("Published and ours", markdown_table(table(rows, reference=recipe.reference, seeds=recipe.seeds)))
+        Part(
+            "Published and ours" if recipe.published else "Beside each other",
+            markdown_table(table(rows, reference=recipe.reference, seeds=recipe.seeds)),
+        )
     )
     if can_plot() and (pictures := study_pictures(recipe, rows, runs)):
         found = [(said, embedded(picture)) for said, picture in pictures.items()]

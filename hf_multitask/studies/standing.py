@@ -99,7 +99,7 @@ def standings(
         for name in dict.fromkeys(run.name for run in runs)
     }
     said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}
-    judged = CORE if rows else tasks_of(finished.get(reference or "", {}))
+    judged = CORE if rows else tasks_of(finished.get(reference, {}) if reference else next(iter(finished.values()), {}))
     return [
         standing(row, row.numbers(sts), finished.get(row.run or "", {}), said, row.against or reference, judged)
         for row in every

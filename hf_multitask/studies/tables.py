@@ -39,7 +39,13 @@ def write_tables(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables | None:
     found = list(results(runs))
     if not found:
         return None
-    tables = compared(recipe, runs) if recipe.published or recipe.reference else Tables(table(found), found)
+    if recipe.published or recipe.reference:
+        tables = compared(recipe, runs)
+    else:
+        tables = Tables(table(found), found)
+        if recipe.reports:
+            page = study_page(recipe, standings((), runs), runs, notes=recipe.notes, data=found)
+            write_page(page, recipe.output_dir)
     tables.save(recipe.output_dir)
     return tables
 

@@ -116,6 +116,14 @@ def test_a_folder_of_somebody_else_is_left_alone(content, study, tmp_path):
     }
 
 
+def test_a_study_without_a_paper_has_a_page_too(study, tmp_path):
+    _, recipe, runs = study
+    write_tables(replace(recipe, output_dir=str(tmp_path), published=[], reports=True), runs)
+    page = (tmp_path / "report.html").read_text()
+    assert "Beside each other" in page
+    assert "never-0/report.html" not in page
+
+
 def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
     _, recipe, runs = study
     tables = write_tables(replace(recipe, seeds=[0, 1], trunk=None), runs)
