@@ -1,7 +1,7 @@
 """The recipe of a study: which runs it has, what each changes, and what was published of them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from ..sections.ensemble import EnsembleRecipe
 from ..sections.pretrain import PretrainRecipe
 from ..sections.train import TrainRecipe
 from ..sections.tune import TuneRecipe
+from .building import circles, misled
 from .changes import changed
 from .run_sections import RunSection, expanded, filled, layered, limited, scaled
 from .runs import Run
@@ -130,50 +131,23 @@ class ReproduceRecipe:
             f"{at}: {unknown('run', name, sections)}" for at, name in named.items() if name not in (None, *sections)
         ]
         if not faults:
-            faults += self.circles(sections) + self.misled(sections)
+            faults += circles(sections) + misled(sections, keeps=self.keeps)
+            faults += [
+                f"{name} is a search, which is no model to compare: name what builds on it by best_of."
+                for name in dict.fromkeys([*named.values()])
+                if name is not None and sections[name].script == "tune"
+            ]
         if faults:
             raise RecipeError(faults)
 
-    def misled(self, sections: Mapping[str, RunSection]) -> list[str]:
-        """The runs that build on one which does not leave what they need."""
-        faults = []
-        for name, run in sections.items():
-            wanted = {"best_of": (run.best_of, ["tune"]), "init_from": (run.init_from, ["train", "pretrain"])}
-            wanted |= {"student": (run.student, ["train"])}
-            wanted |= {f"members, {one}": (one, ["train", "ensemble"]) for one in run.members}
-            faults += [
-                f"runs.{name}.{what}: {need} is a run of {sections[need].script}. Name one of {' or '.join(kinds)}."
-                for what, (need, kinds) in wanted.items()
-                if need is not None and sections[need].script not in kinds
-            ]
-            if run.best_of is not None and sections[run.best_of].script == "tune":
-                search = sections[run.best_of]
-                said = [search.settings, self.scripts.get("tune", {}), search.scaled.get(self.scale, {})]
-                keep = [layer["keep"] for layer in said if "keep" in layer] or [TuneRecipe.keep]
-                if run.rank > keep[-1]:
-                    faults.append(
-                        f"runs.{name}.rank is {run.rank}, and {run.best_of} keeps {keep[-1]}: raise its keep."
-                    )
-        judged = [self.reference, *(row.run for row in self.published), *(row.against for row in self.published)]
-        faults += [
-            f"{name} is a search, which is no model to compare: name what builds on it by best_of."
-            for name in dict.fromkeys(judged)
-            if name is not None and sections[name].script == "tune"
-        ]
-        return faults
+    def keeps(self, search: RunSection) -> int:
+        """How many recipes a search leaves."""
+        said = [search.settings, self.scripts.get("tune", {}), search.scaled.get(self.scale, {})]
+        return ([layer["keep"] for layer in said if "keep" in layer] or [TuneRecipe.keep])[-1]
 
     def sections(self) -> dict[str, RunSection]:
         """Every run, each point of a sweep for itself."""
         return expanded(self.runs)
-
-    @staticmethod
-    def circles(sections: Mapping[str, RunSection]) -> list[str]:
-        """The runs that would wait for themselves."""
-        settled: set[str] = set()
-        while free := [n for n, run in sections.items() if n not in settled and settled.issuperset(run.needs)]:
-            settled.update(free)
-        stuck = [name for name in sections if name not in settled]
-        return [f"runs: {', '.join(stuck)} wait for each other."] if stuck else []
 
     def wanted(self) -> dict[str, RunSection]:
         """The runs that are to be done, with those that they need."""
