@@ -117,7 +117,8 @@ def found(given: Given, path: str) -> Given | None:
 def brief(given: Given) -> str:
     """A value on part of a line."""
     if isinstance(given.value, list):
-        return ", ".join(item.name(item.text) for item in given.value) or "none"
+        names = [item.name(item.text) for item in given.value]
+        return (", ".join(names) if all(names) else f"{len(names)} of them") or "none"
     if isinstance(given.value, dict):
         return f"{{{', '.join(f'{key}: {brief(child)}' for key, child in given.value.items())}}}"
     return given.text

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -66,3 +67,9 @@ def test_a_recipe_is_found_through_a_link_to_its_folder(tmp_path, pytestconfig):
     (tmp_path / "link").symlink_to(pytestconfig.rootpath / "recipes")
     words = [sys.executable, str(tmp_path / "link" / "evaluate.py"), "--help"]
     assert subprocess.run(words, capture_output=True, check=True, text=True).stdout
+
+
+def test_a_system_tells_its_settings_without_a_scale(pytestconfig):
+    words = [sys.executable, str(pytestconfig.rootpath / "recipes" / "reproduce.py"), "--system", "sbrrt", "--help"]
+    said = subprocess.run(words, capture_output=True, check=True, text=True).stdout
+    assert re.search(r"--published LIST .*\[\d+ of them\]", said)

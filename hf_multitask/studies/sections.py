@@ -274,6 +274,6 @@ def spelled_out(argv: Sequence[str], configs: Path) -> list[str]:
         if text not in places:
             raise RecipeError([unknown(name, text, places)])
         files[name] = places[text]
-    if "system" in files and "scale" not in files:
+    if "system" in files and "scale" not in files and "--help" not in rest:
         raise RecipeError(["--system wants a --scale: demo (minutes), small (hours) or full (a GPU)."])
     return [*(part for name in SHORT if name in files for part in ("--config", str(files[name]))), *rest]
