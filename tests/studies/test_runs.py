@@ -63,11 +63,14 @@ def test_two_studies_of_the_same_runs_share_them(run):
 def test_who_ends_a_study_ends_its_runs(run, number, tmp_path):
     long = run("long", 0, "wait 60")
     code = f"""
+import signal
 from pathlib import Path
 from hf_multitask.studies.jobs import Stopped
 from hf_multitask.studies.jobs import gpu_at
 from hf_multitask.studies.runs import Run, execute
 if __name__ == "__main__":
+    # What a shell begins in the background would not be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run = Run("long", 0, Path({str(long.script)!r}), Path({str(long.recipe)!r}), Path({str(long.folder)!r}))
     try:
         execute([run], jobs=1)

@@ -41,7 +41,10 @@ def test_what_cannot_go_on_is_refused_with_the_difference(then, now, said, tmp_p
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        ({"schedule": {"class": "RoundRobin"}}, '{"class": "Cycle"}, and {"class": "RoundRobin"} now.'),
+        (
+            {"schedule": {"class": "RoundRobin"}},
+            'was {"class": "Cycle", "repeat": true}, and {"class": "RoundRobin"} now.',
+        ),
         ({"per_device_train_batch_size": 4}, "The rows of a task in a step were 8, and 4 now."),
         ({"limit": 10}, "The training rows were "),
         ({"data_seed": 5}, "The seed of their order was 42, and 5 now."),
