@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,7 +47,7 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     sections = study.sections()
     if any(searching(run) for run in runs):
         # Its lack is a sentence, here as later.
-        import optuna  # noqa: F401
+        import_module("optuna")
     with TemporaryDirectory() as folder:
         for run in tqdm(runs, unit="run"):
             section = sections[run.name]

@@ -1,6 +1,7 @@
 """What a study's runs are: their recipes, what they build on, and what is refused."""
 
 import json
+import sys
 from dataclasses import replace
 from shutil import rmtree
 
@@ -230,6 +231,13 @@ def test_what_is_no_setting_is_refused_by_the_recipe(words, fault, study, tmp_pa
     (made,) = study("--seeds", "0", *words, runs={"plain": {}}).build(tmp_path)
     with pytest.raises(ValueError, match=fault):
         read_recipe(TrainRecipe, ["--config", str(made.recipe)]).arguments()
+
+
+def test_a_dry_run_says_what_is_not_installed(study, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    made = study("--seeds", "0", runs={"search": {"script": "tune", "settings": {"search": RATES}}})
+    with pytest.raises(ModuleNotFoundError, match="optuna"):
+        rehearse(made, made.build(tmp_path))
 
 
 def test_a_sweep_is_named_by_its_name_and_finished_runs_stay_in_the_table(tmp_path, study, script):
