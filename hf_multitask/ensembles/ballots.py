@@ -22,7 +22,7 @@ from ..models.encoding import Texts
 from ..models.members import spelled
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
-from ..models.objectives import Objective, Prediction, build_objective
+from ..models.objectives import Objective, Prediction, build_objective, translated
 
 __all__ = ["Ballot", "Recorded", "collect", "texts_of"]
 
@@ -109,29 +109,67 @@ def collect(
 
     A member's scores are known again by what it is in memory, and by the texts.
     """
-    names = [None if cache is None else digest_of(ensemble.member(n)) for n in range(len(ensemble.sources))]
+    folder = None if cache is None else Path(cache)
+    names = [name_of(ensemble, number, folder) for number in range(len(ensemble.sources))]
     ballots = {}
     for task, data in rows.items():
-        knowing, objective = ensemble.config.knowing(task), ensemble.config.objective(task)
-        texts = texts_of(ensemble.tasks[task], data)
-        read = hashed([task, objective.describe(), list(texts.first), list(texts.second or ())])
-        found = []
-        for number, (name, knows) in enumerate(zip(names, knowing, strict=True)):
-            file = Path(str(cache), f"{name[:20]}-{read[:20]}.safetensors") if name else None
-            if not knows:
-                found.append((torch.zeros(len(data), objective.outputs, dtype=torch.float64), 0.0))
-            elif file and file.is_file():
-                found.append(read_scores(file))
-            else:
-                start = time.perf_counter()
-                (said,) = ensemble.answers(task, texts, [number], batch_size=batch_size)
-                found.append((said, time.perf_counter() - start))
-                if file:
-                    write_scores(file, *found[-1])
+        knowing, outputs = ensemble.config.knowing(task), ensemble.config.objective(task).outputs
+        question = Question(task, texts_of(ensemble.tasks[task], data), folder, batch_size)
+        found = [
+            question.ask(ensemble, number, name)
+            if knows
+            else (torch.zeros(len(data), outputs, dtype=torch.float64), 0.0)
+            for number, (name, knows) in enumerate(zip(names, knowing, strict=True))
+        ]
         labels = np.asarray(data.with_format(None)["label"][:])
         scores, seconds = zip(*found, strict=True)
         ballots[task] = Ballot(ensemble.tasks[task], torch.stack(list(scores)), labels, tuple(knowing), seconds)
     return ballots
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task's texts, for members to answer; what they say is kept in the folder `cache`."""
+
+    task: str
+    texts: Texts
+    cache: Path | None
+    batch_size: int
+
+    def ask(self, ensemble: EnsembleModel, number: int, name: str | None) -> tuple[Tensor, float]:
+        """What a member says, in terms of the ensemble's objective, and the seconds it took to say it.
+
+        `name` is the member's hash. A member that is an ensemble itself joins what its own members say, one of whom may
+        have said it before, to another ensemble.
+        """
+        objective = ensemble.config.objective(self.task)
+        file = self.file(name, objective)
+        if file and file.is_file():
+            return read_scores(file)
+        member = ensemble.member(number)
+        if isinstance(member, EnsembleModel):
+            heard = [self.ask(member, each, name_of(member, each, self.cache)) for each in member.asked(self.task)]
+            scores = member.joined(self.task, torch.stack([said for said, _ in heard])).double()
+            said = translated(scores, member.config.objective(self.task), objective)
+            seconds = sum(taken for _, taken in heard)
+        else:
+            start = time.perf_counter()
+            (said,) = ensemble.answers(self.task, self.texts, [number], batch_size=self.batch_size)
+            seconds = time.perf_counter() - start
+        if file:
+            write_scores(file, said, seconds)
+        return said, seconds
+
+    def file(self, name: str | None, objective: Objective) -> Path | None:
+        if self.cache is None or name is None:
+            return None
+        read = hashed([self.task, objective.describe(), list(self.texts.first), list(self.texts.second or ())])
+        return self.cache / f"{name[:20]}-{read[:20]}.safetensors"
+
+
+def name_of(ensemble: EnsembleModel, number: int, cache: Path | None) -> str | None:
+    """Under which a member's answers are kept, if they are."""
+    return None if cache is None else digest_of(ensemble.member(number))
 
 
 def digest_of(model: Any) -> str:

@@ -244,11 +244,18 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     @torch.no_grad()
     def answer(self, task: str, texts: Texts, *, batch_size: int = 64) -> Tensor:
         """The scores of a task [n, outputs] for texts that others may have read before."""
-        objective, combiner = self.config.objective(task), self.config.combiner(task)
+        said = self.answers(task, texts, self.asked(task), batch_size=batch_size)
+        return self.joined(task, torch.stack(list(said)))
+
+    def asked(self, task: str) -> list[int]:
+        """The numbers of the members whose answers count in a task."""
+        return self.config.combiner(task).weigh(self.config.knowing(task)).nonzero().flatten().tolist()
+
+    def joined(self, task: str, scores: Tensor) -> Tensor:
+        """What the combiner of a task makes of what those that are asked say [asked, n, outputs]."""
+        combiner = self.config.combiner(task)
         weights = combiner.weigh(self.config.knowing(task))
-        asked = weights.nonzero().flatten().tolist()
-        scores = torch.stack(list(self.answers(task, texts, asked, batch_size=batch_size)))
-        joined = combiner.join(scores, weights[asked], objective)
+        joined = combiner.join(scores, weights[weights > 0], self.config.objective(task))
         return (joined / self.config.temperatures.get(task, 1.0)).float()
 
     def answers(self, task: str, texts: Texts, asked: Sequence[int], *, batch_size: int = 64) -> Iterator[Tensor]:

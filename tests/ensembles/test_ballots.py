@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hf_multitask import QQP, SST, EnsembleModel, MultitaskConfig, MultitaskModel, evaluate
-from hf_multitask.ensembles.ballots import Recorded, collect
+from hf_multitask.ensembles.ballots import Recorded, collect, texts_of
 from hf_multitask.models.combiners import Mean, Route
 
 
@@ -24,6 +24,17 @@ def folders(small, tokenizer, tmp_path):
 @pytest.fixture
 def data(rows):
     return {name: rows[name] for name in ("sst", "qqp")}
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """The task of every question that a model is asked."""
+    tasks = []
+    answer = MultitaskModel.answer
+    monkeypatch.setattr(
+        MultitaskModel, "answer", lambda self, task, *a, **kw: tasks.append(task) or answer(self, task, *a, **kw)
+    )
+    return tasks
 
 
 def test_what_is_made_of_a_ballot_is_what_the_ensemble_says(folders, data):
@@ -49,43 +60,61 @@ def test_some_rows_are_those_rows(folders, data):
     assert part.labels.tolist() == whole.labels[chosen].tolist()
 
 
-def test_what_was_said_once_is_not_asked_again(folders, data, tmp_path, monkeypatch):
-    asked = []
-    answer = MultitaskModel.answer
-    monkeypatch.setattr(
-        MultitaskModel, "answer", lambda self, task, *a, **kw: asked.append(task) or answer(self, task, *a, **kw)
-    )
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("one_at_a_time", [True, False])
+def test_an_ensemble_among_the_members_is_asked_by_its_own(folders, data, tmp_path, heard, cached, one_at_a_time):
+    pair = EnsembleModel.from_members(folders, combiners={"sst": {"class": "Weighted", "weights": [0.3, 0.7]}})
+    pair.config.temperatures = {"sst": 2.0}
+    pair.save_pretrained(tmp_path / "pair")
+    only = EnsembleModel.from_members(folders, combiners={"sst": {"class": "Route", "member": 0}})
+    only.save_pretrained(tmp_path / "only")
+    cache = tmp_path / "cache" if cached else None
+    first = collect(EnsembleModel.from_members(folders), data, cache=cache)
+    del heard[:]
+    nested = EnsembleModel.from_members([tmp_path / "pair", tmp_path / "only"], one_at_a_time=one_at_a_time)
+    found = collect(nested, data, cache=cache)
+    assert heard == ([] if cached else ["sst", "sst", "sst", "qqp", "qqp"])
+    for task in data:
+        texts = texts_of(nested.tasks[task], data[task])
+        for number in range(2):
+            assert torch.equal(found[task].scores[number], nested.member(number).answer(task, texts).double())
+    if cached:
+        assert found["sst"].seconds == (sum(first["sst"].seconds), first["sst"].seconds[0])
+    assert min(found["sst"].seconds) > 0
+
+
+def test_what_was_said_once_is_not_asked_again(folders, data, tmp_path, heard):
     cache = tmp_path / "cache"
     first = collect(EnsembleModel.from_members(folders), data, cache=cache)
-    assert asked == ["sst", "sst", "qqp"]
+    assert heard == ["sst", "sst", "qqp"]
     again = collect(EnsembleModel.from_members(folders[::-1]), data, cache=cache)
-    assert len(asked) == 3
+    assert len(heard) == 3
     assert torch.equal(again["sst"].scores, first["sst"].scores.flip(0))
     assert again["sst"].seconds == first["sst"].seconds[::-1]
     collect(EnsembleModel.from_members(folders), {"sst": data["sst"].select(range(9))}, cache=cache)
-    assert len(asked) == 5
+    assert len(heard) == 5
     turned = data["qqp"].rename_columns({"first": "second", "second": "first"})
     alike = data["qqp"].remove_columns("second").add_column("second", turned["second"][:])
     for pairs in (turned, alike):
         collect(EnsembleModel.from_members(folders), {"qqp": pairs}, cache=cache)
-    assert asked[5:] == ["qqp", "qqp"]
-    del asked[5:]
+    assert heard[5:] == ["qqp", "qqp"]
+    del heard[5:]
     model = MultitaskModel.from_pretrained(folders[0])
     model.heads["sst"].out.bias.data += 1
     model.save_pretrained(folders[0])
     collect(EnsembleModel.from_members(folders), {"sst": data["sst"]}, cache=cache)
-    assert len(asked) == 6
+    assert len(heard) == 6
     # In memory it is what it is in its folder, until it is changed there.
     collect(EnsembleModel.from_members([model.eval()]), {"sst": data["sst"]}, cache=cache)
-    assert len(asked) == 6
+    assert len(heard) == 6
     for change in (lambda: model.heads["sst"].out.bias.data.mul_(2), lambda: model.to(torch.bfloat16)):
         change()
         for _ in range(2):
             collect(EnsembleModel.from_members([model]), {"sst": data["sst"]}, cache=cache)
-    assert len(asked) == 8
+    assert len(heard) == 8
     collect(
         EnsembleModel.from_members(folders[:1], dtype=torch.bfloat16, one_at_a_time=True),
         {"sst": data["sst"]},
         cache=cache,
     )
-    assert len(asked) == 9
+    assert len(heard) == 9
