@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -149,13 +150,13 @@ class Question:
         member = ensemble.member(number)
         if isinstance(member, EnsembleModel):
             heard = [self.ask(member, each, name_of(member, each, self.cache)) for each in member.asked(self.task)]
-            scores = member.joined(self.task, torch.stack([said for said, _ in heard])).double()
-            said = translated(scores, member.config.objective(self.task), objective)
+            scores = member.joined(self.task, torch.stack([said for said, _ in heard]))
             seconds = sum(taken for _, taken in heard)
         else:
             start = time.perf_counter()
-            (said,) = ensemble.answers(self.task, self.texts, [number], batch_size=self.batch_size)
+            scores = member.answer(self.task, self.texts, batch_size=self.batch_size)
             seconds = time.perf_counter() - start
+        said = translated(scores.double(), build_objective(member.tasks[self.task]["objective"]), objective)
         if file:
             write_scores(file, said, seconds)
         return said, seconds
@@ -163,8 +164,13 @@ class Question:
     def file(self, name: str | None, objective: Objective) -> Path | None:
         if self.cache is None or name is None:
             return None
-        read = hashed([self.task, objective.describe(), list(self.texts.first), list(self.texts.second or ())])
-        return self.cache / f"{name[:20]}-{read[:20]}.safetensors"
+        asked = hashed([self.task, objective.describe(), self.read])
+        return self.cache / f"{name[:20]}-{asked[:20]}.safetensors"
+
+    @cached_property
+    def read(self) -> str:
+        """A hash of the texts."""
+        return hashed([list(self.texts.first), list(self.texts.second or ())])
 
 
 def name_of(ensemble: EnsembleModel, number: int, cache: Path | None) -> str | None:
