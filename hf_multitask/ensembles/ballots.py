@@ -23,7 +23,7 @@ from ..models.encoding import Texts
 from ..models.members import spelled
 from ..models.modeling_ensemble import EnsembleModel
 from ..models.modeling_multitask import MultitaskModel
-from ..models.objectives import Objective, Prediction, build_objective, translated
+from ..models.objectives import Objective, Prediction, build_objective
 
 __all__ = ["Ballot", "Recorded", "collect", "texts_of"]
 
@@ -143,20 +143,19 @@ class Question:
         `name` is the member's hash. A member that is an ensemble itself joins what its own members say, one of whom may
         have said it before, to another ensemble.
         """
-        objective = ensemble.config.objective(self.task)
-        file = self.file(name, objective)
+        file = self.file(name, ensemble.config.objective(self.task))
         if file and file.is_file():
             return read_scores(file)
         member = ensemble.member(number)
         if isinstance(member, EnsembleModel):
-            heard = [self.ask(member, each, name_of(member, each, self.cache)) for each in member.asked(self.task)]
-            scores = member.joined(self.task, torch.stack([said for said, _ in heard]))
-            seconds = sum(taken for _, taken in heard)
+            answers = [self.ask(member, each, name_of(member, each, self.cache)) for each in member.asked(self.task)]
+            scores = member.joined(self.task, torch.stack([said for said, _ in answers]))
+            seconds = sum(taken for _, taken in answers)
         else:
             start = time.perf_counter()
             scores = member.answer(self.task, self.texts, batch_size=self.batch_size)
             seconds = time.perf_counter() - start
-        said = translated(scores.double(), build_objective(member.tasks[self.task]["objective"]), objective)
+        said = ensemble.heard(self.task, member, scores)
         if file:
             write_scores(file, said, seconds)
         return said, seconds

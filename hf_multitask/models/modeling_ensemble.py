@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from shutil import rmtree
@@ -244,12 +244,23 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
     @torch.no_grad()
     def answer(self, task: str, texts: Texts, *, batch_size: int = 64) -> Tensor:
         """The scores of a task [n, outputs] for texts that others may have read before."""
-        said = self.answers(task, texts, self.asked(task), batch_size=batch_size)
-        return self.joined(task, torch.stack(list(said)))
+        said = []
+        for number in self.asked(task):
+            member = self.member(number)
+            said.append(self.heard(task, member, member.answer(task, texts, batch_size=batch_size)))
+            # Where members are read one at a time, the next one takes its place.
+            del member
+        return self.joined(task, torch.stack(said))
 
     def asked(self, task: str) -> list[int]:
         """The numbers of the members whose answers count in a task."""
         return self.config.combiner(task).weigh(self.config.knowing(task)).nonzero().flatten().tolist()
+
+    def heard(self, task: str, member: Any, scores: Tensor) -> Tensor:
+        """What a member says of a task [n, outputs], in terms of the ensemble's objective."""
+        own = build_objective(member.tasks[task]["objective"])
+        # In double precision, in which the mean of equal scores is what they are.
+        return translated(scores.double(), own, self.config.objective(task))
 
     def joined(self, task: str, scores: Tensor) -> Tensor:
         """What the combiner of a task makes of what those that are asked say [asked, n, outputs]."""
@@ -257,17 +268,6 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         weights = combiner.weigh(self.config.knowing(task))
         joined = combiner.join(scores, weights[weights > 0], self.config.objective(task))
         return (joined / self.config.temperatures.get(task, 1.0)).float()
-
-    def answers(self, task: str, texts: Texts, asked: Sequence[int], *, batch_size: int = 64) -> Iterator[Tensor]:
-        """What each member that is asked says [n, outputs], in terms of the ensemble's objective."""
-        objective = self.config.objective(task)
-        for number in asked:
-            member = self.member(number)
-            own = build_objective(member.tasks[task]["objective"])
-            # In double precision, in which the mean of equal scores is what they are.
-            scores = member.answer(task, texts, batch_size=batch_size).double()
-            yield translated(scores, own, objective)
-            del member
 
 
 def take_tokenizer(model: Any, tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
