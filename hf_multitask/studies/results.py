@@ -68,7 +68,7 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
     folder = Path(folder)
     check_results(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    before = named_in(folder)
+    before = named_in(folder) or []
     Tables(tables.text, without_places(tables.content)).save(folder)
     reports = {run: Report.load(run.folder) for run in runs if run.finished and run.script.stem != "tune"}
     best = best_run(reports)
@@ -89,7 +89,7 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
         (folder / name).write_bytes(picture)
     about = {**settings(recipe, runs), "best": None if best is None else described(best, reports, tables.rows, said)}
     about |= {**spent(recipe, runs), "machine": machine(), "versions": versions(reports), "files": files}
-    for name in set(before) - {*files, "table.md", "table.json"}:
+    for name in set(before) - set(files):
         (folder / name).unlink(missing_ok=True)
     replace_text(folder / FILE, json.dumps(without_places(about | {"notes": notes}), indent=2) + "\n")
     chosen = [] if best is None else [f"The best row is {best.name}, its best seed {best.seed}."]
@@ -99,21 +99,20 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
 def check_results(folder: Path) -> None:
     """Raise where a folder holds files of these names that no earlier call wrote."""
     mine = {"table.md", "table.json", FILE, PREDICTIONS}
-    if folder.is_dir() and (there := sorted(mine & set(os.listdir(folder)))) and not named_in(folder):
+    if folder.is_dir() and (there := sorted(mine & set(os.listdir(folder)))) and named_in(folder) is None:
         said = f"results: {folder} holds a {there[0]} that no study wrote, or not to its end."
         raise RecipeError([f"{said} Remove it, or name another folder."])
 
 
-def named_in(folder: Path) -> list[str]:
-    """The files that an earlier call put into a folder, as its about.json names them; none where that is another's."""
+def named_in(folder: Path) -> list[str] | None:
+    """The files that an earlier call put into a folder, as its about.json names them; None where that is another's."""
     path = folder / FILE
     with suppress(ValueError, OSError):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and isinstance(content.get("files"), dict) and set(content) >= WHOSE:
             home = folder.resolve()
-            inside = [name for name in content["files"] if (folder / name).resolve().is_relative_to(home)]
-            return [*inside, "table.md", "table.json"]
-    return []
+            return [name for name in content["files"] if (folder / name).resolve().is_relative_to(home)]
+    return None
 
 
 def best_run(reports: Mapping[Run, Report]) -> Run | None:
