@@ -66,7 +66,8 @@ class Published:
 class Standing:
     """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference.
 
-    `seeds` are those of the row, and `shared` those that the gain is of.
+    `seeds` are those of the row, and `shared` those that the gain is of. `crossfitted` is the score of an ensemble that
+    answers each half of the rows by what the other half chose.
     """
 
     row: Published
@@ -76,12 +77,14 @@ class Standing:
     gain: Gain | None = None
     seeds: tuple[int, ...] = ()
     shared: tuple[int, ...] = ()
+    crossfitted: tuple[float, float | None] | None = None
 
     def describe(self) -> dict[str, Any]:
         row = {part.name: vars(self.row)[part.name] for part in fields(self.row) if part.name not in NUMBERS}
         content = {**row, "published": self.theirs, "seeds": list(self.seeds), "gain_seeds": list(self.shared)}
         content["ours"] = {name: {"mean": m, "deviation": d} for name, (m, d) in self.ours.items()}
         content["score_ci95"] = None if self.interval is None else list(self.interval)
+        content["score_crossfitted"] = None if self.crossfitted is None else self.crossfitted[0]
         content["gain"] = None if self.gain is None else {**self.gain.describe(), "noise": noise(self.gain)}
         return content
 
@@ -127,7 +130,11 @@ def standing(
         [*judged, *(name for report in reports.values() for name in report.tasks), "score", "speed"]
     ):
         if values := [found for report in reports.values() if (found := number(report, name, judged)) is not None]:
-            ours[name] = (mean(values), stdev(values) if len(values) > 1 else None)
+            ours[name] = spread(values)
+    apart = [report.beside.get("cross-fitted", {}) for report in reports.values()]
+    fitted = [
+        score_of(each, judged, of) for each, of in zip(reports.values(), apart, strict=True) if set(judged) <= set(of)
+    ]
     span = None
     if seeds := comparable(said, said, judged):
         low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds, judged), judged)["score"].ci95
@@ -137,7 +144,12 @@ def standing(
     counted = judged if row.by == "score" else [row.by]
     shared = comparable(said, base, counted) if row.run != reference else ()
     gain = gains(pairs(said, base, reports[shared[0]], shared, counted), counted)[row.by] if shared else None
-    return Standing(row, theirs, ours, span, gain, tuple(reports), shared)
+    return Standing(row, theirs, ours, span, gain, tuple(reports), shared, spread(fitted) if fitted else None)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and, of several, the deviation."""
+    return mean(values), stdev(values) if len(values) > 1 else None
 
 
 def comparable(
@@ -154,9 +166,10 @@ def comparable(
     return tuple(found)
 
 
-def score_of(report: Report, tasks: Sequence[str] = CORE) -> float:
-    """The mean of some tasks, whatever else the run is judged by."""
-    return mean(unit_score(report.tasks[name]["metric"], report.values[name]) for name in tasks)
+def score_of(report: Report, tasks: Sequence[str] = CORE, values: Mapping[str, float] | None = None) -> float:
+    """The mean of some tasks, whatever else the run is judged by; of other `values` than what it reached."""
+    reached = report.values if values is None else values
+    return mean(unit_score(report.tasks[name]["metric"], reached[name]) for name in tasks)
 
 
 def number(report: Report, name: str, judged: Sequence[str]) -> float | None:
@@ -201,12 +214,13 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
     every = {*seeds, *(seed for one in found for seed in one.seeds)}
     columns = columns_of(found)
     compared = any(one.gain for one in found)
+    fitted = any(one.crossfitted for one in found)
     paper = any(one.row.at != OURS for one in found)
     head = ["row", "place"] if paper else ["row"]
     for name in columns:
         beside = paper and name in NUMBERS
         head += ["it/s" if name == "speed" else name, *(["theirs"] if beside else [])]
-        head += ["95% interval"] if name == "score" else []
+        head += ["95% interval", *(["cross-fitted"] if fitted else [])] if name == "score" else []
     gained = f"against {reference}" if reference else "gain"
     lines = [[*head, *([gained, "inside the noise"] if compared else [])]]
     for one in found:
@@ -216,6 +230,7 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
             line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper and name in NUMBERS else [])]
             if name == "score":
                 line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
+                line += [shown(one.crossfitted)] if fitted else []
         if compared:
             said = [compared_to(one.row, one.gain) + of_seeds(one.shared, every)] if one.gain else [""]
             line += [*said, ("yes" if noise(one.gain) else "no") if one.gain else ""]

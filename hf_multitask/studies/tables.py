@@ -16,6 +16,10 @@ from .standing import table as beside
 __all__ = ["Tables", "trunk_of", "write_tables"]
 
 NEW = "a new minBERT"
+FITTED = (
+    " Ensembles that choose on dev flatter: cross-fitted is their score where each half of dev is answered by what the "
+    "other half chose."
+)
 
 
 class Tables(NamedTuple):
@@ -56,6 +60,8 @@ def compared(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
     first = list(results([run for run in runs if run.script.stem == "pretrain"]))
     trunk = trunk_of(recipe, runs)
     notes = [*recipe.caveats, *recipe.notes, legend(recipe, trunk, {run.seed for run in runs if run.finished})]
+    if any(row.crossfitted for row in rows):
+        notes[-1] += FITTED
     content: dict[str, Any] = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk, "notes": notes}
     content |= {"reference": recipe.reference, "rows": [row.describe() for row in rows], "first_stages": first}
     if recipe.reports:
@@ -93,6 +99,5 @@ def legend(recipe: ReproduceRecipe, trunk: str, finished: Collection[int]) -> st
         f"{start} {trunk}, {seeds}. {whose} is judged on dev, sts by Pearson's "
         f"r{turned}; the score counts it as (r + 1) / 2.{computed} "
         f"Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
-        "same rows, with the same seeds. One whose interval holds zero is inside the noise. Ensembles that choose on "
-        "dev flatter: their own reports have them cross-fitted."
+        "same rows, with the same seeds. One whose interval holds zero is inside the noise."
     )

@@ -132,6 +132,13 @@ def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
     assert "Small rate (seed 0)" in tables.text
 
 
+def test_only_a_table_of_ensembles_speaks_of_cross_fitting(study):
+    _, recipe, runs = study
+    assert "cross-fitted is their score" in write_tables(recipe, runs).text
+    alone = [run for run in runs if run.script.stem == "train"]
+    assert "cross-fitted" not in write_tables(recipe, alone).text
+
+
 def test_an_ensembles_minutes_begin_before_its_members_are_asked(study):
     both = next(run for run in study[2] if run.name == "both")
     both.origins.write_text("{}")

@@ -86,6 +86,21 @@ def test_without_a_paper_runs_stand_beside_each_other(runs):
     assert [line.split()[-2] in ("yes", "no") for line in lines[2:]] == [False, True, True]
 
 
+def test_the_score_of_an_ensemble_stands_cross_fitted_beside_it(runs):
+    for run in (run for run in runs if run.name == "good"):
+        report = Report.load(run.folder)
+        report.beside["cross-fitted"] = {"sst": 0.4 + 0.1 * run.seed, "qqp": 0.8, "sts": 0.6, "sick": 0.1}
+        report.save(run.folder)
+    good, plain, _, _ = standings(ROWS, runs, reference="plain")
+    assert good.crossfitted == pytest.approx(((0.45 + 0.8 + 0.8) / 3, 0.1 / 3 / 2**0.5))
+    assert (plain.crossfitted, plain.describe()["score_crossfitted"]) == (None, None)
+    assert good.describe()["score_crossfitted"] == good.crossfitted[0]
+    head, _, above, below = table([good, plain], reference="plain").splitlines()
+    place = [word.strip() for word in head.split("|")].index("cross-fitted")
+    assert head.split("|")[place - 1].strip() == "95% interval"
+    assert [line.split("|")[place].strip() for line in (above, below)] == ["0.683 ± 0.024", ""]
+
+
 def test_tasks_of_ones_own_are_compared_and_one_task_needs_no_other(runs, tmp_path, monkeypatch):
     for name in ("sst", "qqp"):
         monkeypatch.delitem(LABELS, name)
