@@ -64,8 +64,12 @@ def claim_folder(recipe: Any, *, resume: bool = False) -> Path:
 
 
 def used(folder: Path) -> bool:
-    """Whether a run lies there; one that failed before its first checkpoint leaves its recipe alone, and is none."""
-    return folder.is_dir() and bool({file.name for file in folder.iterdir()} - {"recipe.yaml"})
+    """Whether a run lies there.
+
+    One that failed before its first checkpoint leaves its recipe alone, and is none; neither is one that was killed
+    while it wrote that, which leaves a hidden file.
+    """
+    return folder.is_dir() and any(file.name[0] != "." and file.name != "recipe.yaml" for file in folder.iterdir())
 
 
 def places(value: Any, *, named: bool = False) -> Iterator[str]:

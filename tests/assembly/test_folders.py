@@ -34,3 +34,14 @@ def test_what_a_run_begins_with_is_not_overwritten(kind, words, tmp_path, monkey
     (tmp_path / "out" / "first").mkdir(parents=True)
     with pytest.raises(ValueError, match="The run begins with out/first, which lies in its own output_dir"):
         claim_folder(read_recipe(kind, [*words, "--output_dir", "out", "--overwrite", "true"]))
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_recipe_can_begin_again(tmp_path):
+    recipe = read_recipe(TrainRecipe, ["--output_dir", str(tmp_path / "out")])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".recipe.yaml.1234").write_text("tas")
+    claim_folder(recipe)
+    assert (tmp_path / "out" / "recipe.yaml").is_file()
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="holds an earlier run or other files"):
+        claim_folder(recipe)
