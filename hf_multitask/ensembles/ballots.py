@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..evaluation.answers import load_answers
 from ..metrics import METRICS
 from ..models.combiners import Combiner
 from ..models.encoding import Texts
@@ -35,7 +36,8 @@ IDLE = {"architectures", "auto_map", "custom_pipelines", "dtype", "transformers_
 class Ballot:
     """What the members say on the labelled rows of one task: scores [members, rows, outputs] and labels [rows].
 
-    `seconds` [members] is how long each took to say it. Who does not know the task has scores of zero.
+    `seconds` [members] is how long each took to say it. Who does not know the task has scores of zero. In `fair_scores`
+    a member that was itself chosen by these very rows says of each half what was chosen on the other.
     """
 
     task: dict[str, Any]
@@ -43,6 +45,7 @@ class Ballot:
     labels: np.ndarray
     knowing: tuple[bool, ...]
     seconds: tuple[float, ...] = ()
+    fair_scores: Tensor | None = None
 
     @property
     def objective(self) -> Objective:
@@ -53,9 +56,15 @@ class Ballot:
         """The numbers of the members that know the task."""
         return [number for number, knows in enumerate(self.knowing) if knows]
 
+    def fairly(self) -> "Ballot":
+        """What the members say of rows by which none of them was chosen."""
+        return self if self.fair_scores is None else replace(self, scores=self.fair_scores, fair_scores=None)
+
     def rows(self, chosen: np.ndarray) -> "Ballot":
         """Some rows alone."""
-        return replace(self, scores=self.scores[:, torch.from_numpy(chosen)], labels=self.labels[chosen])
+        places = torch.from_numpy(chosen)
+        fair = None if self.fair_scores is None else self.fair_scores[:, places]
+        return replace(self, scores=self.scores[:, places], labels=self.labels[chosen], fair_scores=fair)
 
     def join(self, combiner: Combiner) -> Tensor:
         """The scores [rows, outputs] that a combiner makes."""
@@ -124,8 +133,19 @@ def collect(
         ]
         labels = np.asarray(data.with_format(None)["label"][:])
         scores, seconds = zip(*found, strict=True)
-        ballots[task] = Ballot(ensemble.tasks[task], torch.stack(list(scores)), labels, tuple(knowing), seconds)
+        fair = [fair_of(ensemble, number, task, said, labels) for number, said in enumerate(scores)]
+        both = torch.stack(list(scores)), torch.stack(fair)
+        ballots[task] = Ballot(ensemble.tasks[task], both[0], labels, tuple(knowing), seconds, both[1])
     return ballots
+
+
+def fair_of(ensemble: EnsembleModel, number: int, task: str, said: Tensor, labels: np.ndarray) -> Tensor:
+    """What a member says [n, outputs], cross-fitted if its folder tells that it was chosen by rows of these labels."""
+    folder = ensemble.sources[number].folder
+    kept = None if folder is None else load_answers(folder).get(task)
+    if kept is None or kept.fair_scores is None or not np.array_equal(kept.labels, labels):
+        return said
+    return ensemble.heard(task, ensemble.member(number), torch.from_numpy(kept.fair_scores))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How good an ensemble is: in-sample and cross-fitted, beside its best member, and what is gained over it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,21 +37,20 @@ def judge(
 ) -> Report:
     """The report: what was made, in-sample and cross-fitted, beside the best member, with what is gained over it.
 
-    `answers` is filled with what it says, in its own terms, and what each member says.
+    `answers` is filled with what it says, in its own terms, in-sample and cross-fitted, and what each member says.
     """
     tasks = {name: ballot.task for name, ballot in ballots.items()}
     names = counted(tasks)
-    whole = all_rows(ballots)
+    fair = {name: ballot.fairly() for name, ballot in ballots.items()}
 
-    def single(seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    def single(ballots: Ballots, seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         chosen = best_single({name: ballot.rows(seen[name]) for name, ballot in ballots.items()}, names)
         return {name: ballot.join(Route(chosen)) for name, ballot in ballots.items() if ballot.knowing[chosen]}
 
-    sizes = {name: len(seen) for name, seen in whole.items()}
     columns = {
         "cross-fitted": made.crossfitted,
-        "best single": single(whole),
-        "best single cross-fitted": crossfit(single, ballots, seed=seed),
+        "best single": single(ballots, all_rows(ballots)),
+        "best single cross-fitted": crossfit(partial(single, fair), ballots, seed=seed),
     }
     beside = {column: measured(ballots, found) for column, found in columns.items()}
     sides = {
@@ -67,10 +67,13 @@ def judge(
     if answers is not None:
         for name, ballot in ballots.items():
             heard = np.stack([ballot.values(ballot.scores[number]) for number in ballot.able])
-            own = translated(made.scores[name], ballot.objective, made.model.config.objective(name))
-            answers[name] = answers[name]._replace(scores=own.numpy(), members=heard)
+            own = made.model.config.objective(name)
+            scores = [translated(each[name], ballot.objective, own) for each in (made.scores, made.crossfitted)]
+            values = ballot.values(made.crossfitted[name])
+            fairly = {"fair_scores": scores[1].numpy(), "fair_values": values}
+            answers[name] = answers[name]._replace(scores=scores[0].numpy(), members=heard, **fairly)
     report.seconds = made.seconds
-    report.examples_per_second = sum(sizes.values()) / made.seconds
+    report.examples_per_second = sum(len(ballot.labels) for ballot in ballots.values()) / made.seconds
     return report
 
 

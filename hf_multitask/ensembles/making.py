@@ -65,9 +65,11 @@ def combine(
 ) -> Made:
     """The ensemble with the combiner that `choose` gives for each task, without members that nobody asks."""
 
+    fair = {name: ballot.fairly() for name, ballot in ballots.items()}
+
     def fit(seen: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        chosen = choose({name: ballot.rows(seen[name]) for name, ballot in ballots.items()})
-        return {name: ballot.join(chosen[name]) for name, ballot in ballots.items()}
+        chosen = choose({name: ballot.rows(seen[name]) for name, ballot in fair.items()})
+        return {name: ballot.join(chosen[name]) for name, ballot in fair.items()}
 
     combiners = choose(ballots)
     weights = {name: combiners[name].weigh(ballot.knowing) for name, ballot in ballots.items()}

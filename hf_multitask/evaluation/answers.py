@@ -15,13 +15,21 @@ FILE = "answers.npz"
 class Answers(NamedTuple):
     """Scores [n, outputs], the values [n] read from them, and labels [n]; of an ensemble each member's values too.
 
-    `members` [members, n] holds nothing for a member that does not know the task: it is not among them.
+    `members` [members, n] holds nothing for a member that does not know the task: it is not among them. `fair_scores`
+    and `fair_values` are what an ensemble says of each half of the rows by what was chosen on the other.
     """
 
     scores: np.ndarray
     values: np.ndarray
     labels: np.ndarray
     members: np.ndarray | None = None
+    fair_scores: np.ndarray | None = None
+    fair_values: np.ndarray | None = None
+
+    @property
+    def fair(self) -> np.ndarray:
+        """The values [n] that nobody chose by these very rows."""
+        return self.values if self.fair_values is None else self.fair_values
 
 
 def save_answers(answers: Mapping[str, Answers], folder: str | os.PathLike) -> Path:

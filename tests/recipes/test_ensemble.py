@@ -9,6 +9,8 @@ from commands import TINY, call, load
 from transformers import AutoModel
 
 from hf_multitask import EnsembleModel, MultitaskModel, Report
+from hf_multitask.evaluation.answers import load_answers
+from hf_multitask.metrics import METRICS
 from hf_multitask.pages.showing import show
 
 ENSEMBLE, EVALUATE, TRAIN = load("ensemble"), load("evaluate"), load("train")
@@ -100,6 +102,20 @@ def test_members_that_know_no_task_in_common_are_judged_on_what_each_knows(seed,
         code, _, err = call(ENSEMBLE, *words, tmp_path / "zero", "--prior", "[0, 1]")
         assert code == 1
         assert f"prior is zero for all who know 'sst': {tmp_path / 'sst'}. Give one of them more." in err
+
+
+def test_what_members_chose_on_dev_is_cross_fitted_too(make, tmp_path):
+    assert make("weighted", "--trials", "5", out="inner")[0] == 0
+    assert make("mean", members=[str(tmp_path / "inner")])[0] == 0
+    inner, outer = Report.load(tmp_path / "inner"), Report.load(tmp_path / "out")
+    assert inner.beside["cross-fitted"] != pytest.approx(inner.values)
+    assert outer.values == pytest.approx(inner.values)
+    for column in ("cross-fitted", "best single cross-fitted"):
+        assert outer.beside[column] == pytest.approx(inner.beside["cross-fitted"])
+    for name, said in load_answers(tmp_path / "out").items():
+        entry = outer.tasks[name]
+        found = METRICS[entry["metric"]].measure(said.fair, said.labels, classes=len(entry.get("labels", ())) or None)
+        assert found == pytest.approx(outer.beside["cross-fitted"][name])
 
 
 def test_an_ensemble_is_a_member_and_a_teacher(make, trained, tmp_path):
