@@ -18,8 +18,7 @@ def main(argv):
     recipe = read_recipe(ReproduceRecipe, spelled_out(argv, HERE / "configs"))
     runs = recipe.build(HERE)
     if recipe.dry_run:
-        rehearse(recipe, runs)
-        print(f"All {len(runs)} runs can be built, and do their first step. Nothing was kept but their recipes.")
+        print(rehearse(recipe, runs))
         return
     perform(recipe, runs, HERE)
 

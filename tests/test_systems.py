@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_all_that_the_full_scale_needs_can_be_built_and_does_a_step(system, tmp_
     words = ["--system", system, "--scale", "full", "--trunk", "null", "--seeds", "0", "--scripts", scripts]
     code, out, err = call(REPRODUCE, *words, "--data_dir", tmp_path, "--dry_run", "--output_dir", tmp_path / "out")
     assert code == 0, err
-    assert "runs can be built" in out
+    whole, first, *rest = map(int, re.findall(r"\d+", out.rpartition("All ")[2]))
+    assert f"All {whole} runs can begin: {first} were built and did their first step" in out
+    assert whole == sum([first, *rest])
     assert not list((tmp_path / "out").glob("*/report.json"))
 
 

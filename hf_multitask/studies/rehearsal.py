@@ -32,11 +32,12 @@ ONE_STEP = {
 }
 
 
-def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
+def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> str:
     """Build what each run needs and do its first step; every fault of all of them is raised at once.
 
     What a run takes over from another, which is not there yet, begins as that one does. Of ensembles the settings are
-    read; a search tries all choices and both ends of each setting.
+    read; a search tries all choices and both ends of each setting, and what it will choose is not tried again. What was
+    done comes back in words.
     """
     # What was imported is no garbage, and the trainers look for some after each run.
     gc.freeze()
@@ -65,6 +66,17 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> None:
     gc.unfreeze()
     if faults:
         raise RecipeError(faults)
+    return done(runs, sections)
+
+
+def done(runs: Sequence[Run], sections: Mapping[str, RunSection]) -> str:
+    """What a rehearsal without a fault did."""
+    chosen = sum(sections[run.name].best_of is not None for run in runs)
+    read_only = sum(sections[run.name].script == "ensemble" for run in runs)
+    said = [f"{len(runs) - chosen - read_only} were built and did their first step"]
+    said += [f"the settings of {read_only} ensembles were read"] if read_only else []
+    said += [f"{chosen} are trained by what a search will find"] if chosen else []
+    return f"All {len(runs)} runs can begin: {', '.join(said)}. Nothing was kept but their recipes."
 
 
 def searching(run: Run) -> bool:

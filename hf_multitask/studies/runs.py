@@ -137,9 +137,10 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
         finally:
             # Whoever interrupts means all runs.
             end(list(going.values()))
-    faults += [f"{run.folder.name} needs {lacking(run)}, and was not begun." for run in left]
-    if faults:
-        raise RuntimeError("\n\n".join([f"{len(faults)} of {len(runs)} runs failed.", *faults]))
+    if faults or left:
+        said = f"{len(faults)} of {len(runs)} runs failed" + (f", and {len(left)} were not begun." if left else ".")
+        faults += [f"{run.folder.name} needs {lacking(run)}, and was not begun." for run in left]
+        raise RuntimeError("\n\n".join([said, *faults]))
 
 
 def threads(jobs: int) -> int:

@@ -1,5 +1,6 @@
 """The recipe of a study: which runs it has, what each changes, and what was published of them."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from .runs import Run
 from .standing import Published
 
 __all__ = ["KINDS", "ReproduceRecipe", "spelled_out"]
+
+logger = logging.getLogger(__name__)
 
 KINDS: dict[str, type] = {
     "train": TrainRecipe,
@@ -72,8 +75,8 @@ class ReproduceRecipe:
     settings: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "What all trainings on tasks change in their recipe"}
     )
-    scale: Literal["demo", "small", "full"] = field(
-        default="full", metadata={"help": "Which of the runs' `scaled` settings count"}
+    scale: Literal["demo", "small", "full"] | None = field(
+        default=None, metadata={"help": "Which of the runs' `scaled` settings count; null: none"}
     )
     scripts: dict[str, dict[str, Any]] = field(
         default_factory=dict,
@@ -142,8 +145,12 @@ class ReproduceRecipe:
 
     def keeps(self, search: RunSection) -> int:
         """How many recipes a search leaves."""
-        said = [search.settings, self.scripts.get("tune", {}), search.scaled.get(self.scale, {})]
+        said = [search.settings, self.scripts.get("tune", {}), self.at_scale(search)]
         return ([layer["keep"] for layer in said if "keep" in layer] or [TuneRecipe.keep])[-1]
+
+    def at_scale(self, section: RunSection) -> dict[str, Any]:
+        """What a run changes at the study's scale."""
+        return {} if self.scale is None else section.scaled.get(self.scale, {})
 
     def sections(self) -> dict[str, RunSection]:
         """Every run, each point of a sweep for itself."""
@@ -161,9 +168,8 @@ class ReproduceRecipe:
     def build(self, scripts: Path) -> list[Run]:
         """The runs of each seed in turn; each one's recipe is written into the folder, and is a recipe like any."""
         if self.scale != "demo" and self.published and not self.says_rows():
-            raise RecipeError(
-                [f"--scale {self.scale} reads the papers' rows. Name the folder of their files by --data_dir."]
-            )
+            whose = "The study" if self.scale is None else f"--scale {self.scale}"
+            raise RecipeError([f"{whose} reads the papers' rows. Name the folder of their files by --data_dir."])
         found = [self.run(name, seed, scripts) for seed in self.seeds for name in self.wanted()]
         if faults := [fault for run in found if (fault := self.other(run))]:
             raise RecipeError(faults)
@@ -177,7 +183,11 @@ class ReproduceRecipe:
         mine = {(run.name, run.seed): run for run in runs}
         places = [(name, seed) for seed in self.seeds for name in self.sections()]
         whole = [mine.get(place) or self.run(*place, scripts) for place in places]
-        return [run for run in whole if run in runs or (run.finished and not self.other(run))]
+        finished = [run for run in whole if run in runs or run.finished]
+        others = {run: why for run in finished if run not in runs and (why := self.other(run))}
+        for why in others.values():
+            logger.warning("It is not in the table: %s", why)
+        return [run for run in finished if run not in others]
 
     def says_rows(self) -> bool:
         """Whether something says which rows are read, if only a recipe of the study's own."""
@@ -220,7 +230,7 @@ class ReproduceRecipe:
         if section.best_of is not None:
             best = "best.yaml" if section.rank == 1 else f"best-{section.rank}.yaml"
             base = str(self.folder(section.best_of, seed) / best)
-            layers = [section.settings, self.scripts.get("train", {}), section.scaled.get(self.scale, {})]
+            layers = [section.settings, self.scripts.get("train", {}), self.at_scale(section)]
         settings = layered([*layers, {"seed": seed, "output_dir": str(folder)}], f"runs.{name}")
         plain = limited(filled(settings, data_dir=self.data_dir))
         if section.init_from is not None:
@@ -243,7 +253,7 @@ class ReproduceRecipe:
             yield self.settings
         yield section.settings
         yield self.scripts.get(section.script, {})
-        yield section.scaled.get(self.scale, {})
+        yield self.at_scale(section)
         if section.init_from is not None:
             whole = self.sections()[section.init_from].script == "train"
             start: dict[str, Any] = {"trunk": str(self.folder(section.init_from, seed))}

@@ -36,7 +36,7 @@ class Published:
     against: str | None = field(
         default=None, metadata={"help": "The run that ours is compared with; null: the study's reference"}
     )
-    by: Literal["score", "sst", "qqp", "sts"] = field(
+    by: Literal["score", "sst", "qqp", "sts", "cfimdb"] = field(
         default="score",
         metadata={"help": "What it is compared in: the score, or a task where nothing else was trained"},
     )
@@ -66,8 +66,9 @@ class Published:
 class Standing:
     """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference.
 
-    `seeds` are those of the row, and `shared` those that the gain is of. `crossfitted` is the score of an ensemble that
-    answers each half of the rows by what the other half chose.
+    `interval` is that of what the row is compared in. `seeds` are those of the row, and `shared` those that the gain is
+    of. `crossfitted` is the score of an ensemble that answers each half of the rows by what the other half chose; its
+    gain is of these answers.
     """
 
     row: Published
@@ -83,7 +84,7 @@ class Standing:
         row = {part.name: vars(self.row)[part.name] for part in fields(self.row) if part.name not in NUMBERS}
         content = {**row, "published": self.theirs, "seeds": list(self.seeds), "gain_seeds": list(self.shared)}
         content["ours"] = {name: {"mean": m, "deviation": d} for name, (m, d) in self.ours.items()}
-        content["score_ci95"] = None if self.interval is None else list(self.interval)
+        content["ci95"] = None if self.interval is None else list(self.interval)
         content["score_crossfitted"] = None if self.crossfitted is None else self.crossfitted[0]
         content["gain"] = None if self.gain is None else {**self.gain.describe(), "noise": noise(self.gain)}
         return content
@@ -135,16 +136,22 @@ def standing(
     fitted = [
         score_of(each, judged, of) for each, of in zip(reports.values(), apart, strict=True) if set(judged) <= set(of)
     ]
-    span = None
-    if seeds := comparable(said, said, judged):
-        low, high = gains(alone := pairs(said, None, reports[seeds[0]], seeds, judged), judged)["score"].ci95
-        # Beside what scores nothing, the gain lacks what a metric of nothing is worth.
-        nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
-        span = (low + nothing, high + nothing)
     counted = judged if row.by == "score" else [row.by]
+    seeds = comparable(said, said, counted)
+    span = span_of(pairs(said, None, reports[seeds[0]], seeds, counted), row.by) if seeds else None
     shared = comparable(said, base, counted) if row.run != reference else ()
     gain = gains(pairs(said, base, reports[shared[0]], shared, counted), counted)[row.by] if shared else None
     return Standing(row, theirs, ours, span, gain, tuple(reports), shared, spread(fitted) if fitted else None)
+
+
+def span_of(alone: Mapping[str, Pair], by: str) -> tuple[float, float]:
+    """The interval of a score or of a task's metric, within what it can be, from pairs with what scores nothing."""
+    low, high = gains(alone, list(alone))[by].ci95
+    # What a metric of nothing is worth, which a gain over what scores nothing lacks.
+    nothing = mean(unit_score(pair.metric, 0.0) for pair in alone.values())
+    if by == "score":
+        return max(low + nothing, 0.0), min(high + nothing, 1.0)
+    return max(low, -nothing / (1.0 - nothing)), min(high, 1.0)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
@@ -189,8 +196,8 @@ def pairs(
     found = {}
     for name in tasks:
         entry, labels = report.tasks[name], ours[seeds[0]][name].labels
-        mine = np.stack([ours[seed][name].values for seed in seeds])
-        other = np.full_like(mine, -1) if theirs is None else np.stack([theirs[seed][name].values for seed in seeds])
+        mine = np.stack([(ours[seed][name].values if theirs is None else ours[seed][name].fair) for seed in seeds])
+        other = np.full_like(mine, -1) if theirs is None else np.stack([theirs[seed][name].fair for seed in seeds])
         found[name] = Pair.of(entry, mine, other, labels)
     return found
 
@@ -229,7 +236,7 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
         for name in columns:
             line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper and name in NUMBERS else [])]
             if name == "score":
-                line.append("" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}")
+                line.append("" if one.interval is None else within(one.row.by, *one.interval))
                 line += [shown(one.crossfitted)] if fitted else []
         if compared:
             said = [compared_to(one.row, one.gain) + of_seeds(one.shared, every)] if one.gain else [""]
@@ -243,6 +250,11 @@ def columns_of(found: Sequence[Standing]) -> list[str]:
     names = dict.fromkeys([*NUMBERS[:-2], *(name for one in found for name in one.ours), *NUMBERS[-2:]])
     tasks = [name for name in names if name not in NUMBERS[-2:]]
     return [n for n in [*tasks, *NUMBERS[-2:]] if any(n in one.ours or n in one.theirs for one in found)]
+
+
+def within(by: str, low: float, high: float) -> str:
+    """An interval in words, with what it is of where that is not the score."""
+    return f"{low:.3f} to {high:.3f}{'' if by == 'score' else f' in {by}'}"
 
 
 def compared_to(row: Published, gain: Gain) -> str:

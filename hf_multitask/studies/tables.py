@@ -91,9 +91,9 @@ def legend(recipe: ReproduceRecipe, trunk: str, finished: Collection[int]) -> st
     several = "rows, and by Student's t of the seeds, of which two tell little"
     drawn = several if len(there) > 1 else "rows alone: of other seeds one tells nothing"
     turned = ", theirs turned into r" if recipe.sts == "unit" else ""
-    start, whose, computed = "Trunk", "All", ""
+    start, whose, computed = "Trunk" if recipe.scale is None else f"Scale {recipe.scale}, trunk", "All", ""
     if recipe.published:
-        start, whose = f"Scale {recipe.scale}, trunk", "Ours"
+        whose = "Ours"
         computed = " Where they print no score of this kind but all three tasks, theirs is computed."
     return (
         f"{start} {trunk}, {seeds}. {whose} is judged on dev, sts by Pearson's "

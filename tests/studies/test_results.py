@@ -127,7 +127,7 @@ def test_a_study_without_a_paper_has_a_page_too(study, tmp_path):
 def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
     _, recipe, runs = study
     tables = write_tables(replace(recipe, seeds=[0, 1], trunk=None), runs)
-    assert "trunk begun, seed 0 of 0, 1, the others being unfinished." in tables.text
+    assert "Trunk begun, seed 0 of 0, 1, the others being unfinished." in tables.text
     assert "of rows alone" in tables.text
     assert "Small rate (seed 0)" in tables.text
 
@@ -249,5 +249,9 @@ def test_the_best_row_has_the_best_mean_and_lacks_no_task():
     run, report = reached("more", 0, 0.5)
     report.tasks["own"] = {**report.tasks["sst"], "accuracy": 1.0}
     assert report.score > 0.6
-    assert best_run({**dict(runs[2:4]), run: report}).name == "steady"
+    assert best_run({**dict(runs[2:3]), run: report}).name == "steady"
     assert best_run(dict(runs[4:6])) is None
+    # Nor does what an ensemble reaches on the rows that it was chosen by.
+    run, report = reached("chosen", 0, 0.9)
+    report.beside["cross-fitted"] = dict.fromkeys(report.tasks, 0.2)
+    assert best_run({**dict(runs[2:3]), run: report}).name == "steady"

@@ -25,7 +25,10 @@ def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, j
     runs = [run("one", 0, "a"), run("two", 0, "bad"), run("three", 0, "abc"), run("four", 0, "d", "one")]
     runs.append(run("five", 0, "e", "two"))
     for _ in range(2):
-        words = r"2 of 5 runs failed.\n\ntwo-0 ended with code 1.*ends:\nIt is bad.\n\nfive-0 needs two-0, and was not"
+        words = (
+            r"1 of 5 runs failed, and 1 were not begun.\n\ntwo-0 ended with code 1.*ends:\nIt is bad."
+            r"\n\nfive-0 needs two-0, and was not"
+        )
         with pytest.raises(RuntimeError, match=words):
             execute(runs, jobs=jobs)
     assert [len(calls(one)) for one in runs[:4]] == [1, 2, 1, 1]

@@ -240,7 +240,7 @@ def test_a_dry_run_says_what_is_not_installed(study, tmp_path, monkeypatch):
         rehearse(made, made.build(tmp_path))
 
 
-def test_a_sweep_is_named_by_its_name_and_finished_runs_stay_in_the_table(tmp_path, study, script):
+def test_a_sweep_is_named_by_its_name_and_finished_runs_stay_in_the_table(tmp_path, study, script, caplog):
     runs = {"lr": {"sweep": {"training.learning_rate": [1e-5, 2e-5]}}, "plain": {}}
 
     def made(*words):
@@ -253,6 +253,11 @@ def test_a_sweep_is_named_by_its_name_and_finished_runs_stay_in_the_table(tmp_pa
     recipe, some = made("--only", "lr")
     assert [run.name for run in some] == ["lr-1e-05", "lr-2e-05"]
     assert [run.name for run in recipe.every(tmp_path, some)] == ["lr-1e-05", "lr-2e-05", "plain"]
+    assert not caplog.records
+    write_recipe(read_recipe(TrainRecipe, ["--model.dropout", "0.2", "--seed", "0"]), every[2].folder)
+    assert [run.name for run in recipe.every(tmp_path, some)] == ["lr-1e-05", "lr-2e-05"]
+    assert "It is not in the table: " in caplog.text
+    assert "model.dropout (0.2, now 0.3)" in caplog.text
 
 
 def test_the_studies_that_come_with_the_package_can_be_read(pytestconfig, monkeypatch, tmp_path):

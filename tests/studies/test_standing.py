@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_multitask.evaluation.answers import Answers, save_answers
+from hf_multitask.evaluation.answers import Answers, load_answers, save_answers
 from hf_multitask.metrics import bootstrap
 from hf_multitask.report import Report
 from hf_multitask.studies import pages
@@ -99,6 +99,29 @@ def test_the_score_of_an_ensemble_stands_cross_fitted_beside_it(runs):
     place = [word.strip() for word in head.split("|")].index("cross-fitted")
     assert head.split("|")[place - 1].strip() == "95% interval"
     assert [line.split("|")[place].strip() for line in (above, below)] == ["0.683 ± 0.024", ""]
+
+
+def test_an_ensemble_is_compared_by_what_it_says_cross_fitted(runs):
+    good, same = standings(ROWS[:1], runs, reference="plain")[::2]
+    for run in (run for run in runs if run.name == "good"):
+        said = load_answers(run.folder)
+        other = load_answers(run.folder.with_name(f"same-{run.seed}"))
+        fair = {name: said[name]._replace(fair_values=other[name].values) for name in said}
+        save_answers(fair, run.folder)
+    fairly = standings(ROWS[:1], runs, reference="plain")[0]
+    assert fairly.ours == good.ours
+    assert fairly.interval == good.interval
+    assert fairly.gain.gain != pytest.approx(good.gain.gain)
+    assert fairly.gain == same.gain
+
+
+def test_an_interval_is_of_what_its_row_is_compared_in(runs):
+    row, score = standings([Published("Sure", "Table 1", "good", by="sts"), ROWS[0]], runs, reference="plain")[:2]
+    assert score.interval != row.interval
+    assert row.interval[0] < row.ours["sts"][0] < row.interval[1]
+    assert -1 <= row.interval[0] < row.interval[1] <= 1
+    assert " in sts | " in table([row], reference="plain")
+    assert 0 <= score.interval[0] < score.interval[1] <= 1
 
 
 def test_tasks_of_ones_own_are_compared_and_one_task_needs_no_other(runs, tmp_path, monkeypatch):
