@@ -2,6 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from hf_multitask.plots import (
@@ -19,10 +21,12 @@ from hf_multitask.plots import (
     task_shares,
     within,
 )
+from hf_multitask.plots.canvas import ink
 
 draw = np.random.default_rng(0)
 ROWS = draw.normal(size=(12, 4))
 HISTORY = [{"step": 1, "loss": 2.0, "loss_sst": 1.0}, {"step": 2, "eval_sst_accuracy": 0.5}]
+THREE = [i % 3 for i in range(12)]
 PICTURES = {
     "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
     "scatter": lambda: scatter(draw.random(9) * 5, draw.random(9) * 5, title="sts", low=0, high=5),
@@ -32,7 +36,7 @@ PICTURES = {
     "curves": lambda: learning_curves(HISTORY, {"sst": "accuracy"}),
     "shares": lambda: task_shares({"sst": [0.2, 0.4], "qqp": [0.8, 0.6]}),
     "sweep": lambda: sweep_curve({1e-5: (0.7, 0.01), 5e-4: (0.8, None)}, {1e-5: 0.6}, setting="rate", title="Rate"),
-    "pca": lambda: map_figure({"dev": ROWS}, [i % 3 for i in range(12)], ["a", "b", "c"], by="PCA"),
+    "pca": lambda: map_figure({"dev": ROWS}, THREE, ["a", "b", "c"], by="PCA"),
     "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
 }
 
@@ -55,6 +59,20 @@ def test_every_picture_has_a_title_and_names_its_axes(name):
     assert panels
     assert all(panel.get_title() and panel.get_xlabel() and panel.get_ylabel() for panel in panels)
     assert embedded(figure).startswith("data:image/png;base64,iVBOR")
+
+
+def light(colour):
+    """The relative luminance of a colour, by the sRGB standard."""
+    parts = np.array(to_rgb(colour))
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 11))
+def test_a_number_contrasts_with_its_cell(share):
+    cell = colormaps["cividis"](share)
+    dark, bright = sorted([light(cell), light(ink(cell))])
+    # What the guidelines ask of text.
+    assert (bright + 0.05) / (dark + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize("most", [60_000, 10_000])
