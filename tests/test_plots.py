@@ -27,6 +27,7 @@ draw = np.random.default_rng(0)
 ROWS = draw.normal(size=(12, 4))
 HISTORY = [{"step": 1, "loss": 2.0, "loss_sst": 1.0}, {"step": 2, "eval_sst_accuracy": 0.5}]
 THREE = [i % 3 for i in range(12)]
+TASKS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
 PICTURES = {
     "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
     "scatter": lambda: scatter(draw.random(9) * 5, draw.random(9) * 5, title="sts", low=0, high=5),
@@ -104,6 +105,41 @@ def test_agreement_is_the_share_of_equal_answers():
     numbers = draw.normal(size=(3, 20))
     (image,) = agreement(numbers, "abc", title="sts", numbers=True).axes[0].images
     np.testing.assert_allclose(image.get_array(), np.corrcoef(numbers))
+
+
+def logged(task, steps):
+    return [{"step": step, f"loss_{task}": 1.0 + step / 1000} for step in steps]
+
+
+def test_a_curve_is_what_was_logged_and_is_broken_where_its_task_was_not_trained():
+    history = [*logged("sst", [50, 100, 150]), *logged("qqp", range(200, 400, 50)), *logged("sst", [400, 450])]
+    panel = learning_curves(history, TASKS).axes[0]
+    first, second = (line.get_xydata() for line in panel.lines)
+    holes = np.isnan(first).all(1)
+    assert holes.tolist() == [False, False, False, True, False, False]
+    expected = [[entry["step"], entry["loss_sst"]] for entry in history if "loss_sst" in entry]
+    np.testing.assert_array_equal(first[~holes], expected)
+    assert second[:, 0].tolist() == [200, 250, 300, 350]
+    # Not further than three times as usual.
+    (line,) = learning_curves(logged("sst", [50, 100, 250]), TASKS).axes[0].lines
+    assert not np.isnan(line.get_xydata()).any()
+
+
+def test_both_panels_of_curves_show_all_steps_and_the_metric_of_each_task():
+    history = [*logged("sst", [30]), {"step": 90, "eval_sst_accuracy": 0.5, "eval_sts_pearson": 0.7}]
+    panels = learning_curves(history, TASKS).axes
+    assert panels[0].get_xlim() == panels[1].get_xlim()
+    low, high = panels[0].get_xlim()
+    assert low <= 0 < 90 < high
+    assert all(tick == int(tick) for panel in panels for tick in panel.get_xticks())
+    assert [text.get_text() for text in panels[1].get_legend().texts] == ["sst, accuracy", "sts, pearson"]
+    assert panels[1].get_ylabel() == "metric on dev"
+
+
+@pytest.mark.parametrize(("small", "scale"), [(0.1, "log"), (0.11, "linear"), (0.0, "linear")])
+def test_losses_of_different_size_are_on_a_logarithmic_axis(small, scale):
+    history = [{"step": 1, "loss_sst": 1.0, "loss_sts": small}]
+    assert learning_curves(history, TASKS).axes[0].get_yscale() == scale
 
 
 @pytest.mark.parametrize(("second", "span"), [(0.7005, 0.02), (0.9, 0.2)])
