@@ -39,6 +39,7 @@ PICTURES = {
     "sweep": lambda: sweep_curve({1e-5: (0.7, 0.01), 5e-4: (0.8, None)}, {1e-5: 0.6}, setting="rate", title="Rate"),
     "pca": lambda: map_figure({"dev": ROWS}, THREE, ["a", "b", "c"], by="PCA"),
     "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
+    "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
 }
 
 
@@ -148,3 +149,40 @@ def test_a_sweep_does_not_enlarge_noise(second, span):
     low, high = panel.get_ylim()
     assert high - low == pytest.approx(span, rel=0.15)
     assert low < 0.7 < second < high
+
+
+def drawn(*args, **options):
+    """The bars of a sweep [n, 2] by their place, and what its key says."""
+    figure = sweep_curve(*args, setting="rate", title="Rate", **options)
+    (panel,) = figure.axes
+    segments = [ends for bars in panel.collections for ends in bars.get_segments() if len(ends)]
+    bars = {float(ends[0, 0]): ends[:, 1].tolist() for ends in segments}
+    return panel, bars, [text.get_text() for text in figure.legends[0].texts]
+
+
+def test_only_what_was_measured_has_bars_in_a_sweep():
+    panel, bars, labels = drawn({1.0: (0.7, None), 2.0: (0.6, None)})
+    assert (bars, labels, panel.containers) == ({}, ["ours"], [])
+    assert panel.lines[0].get_xydata().tolist() == [[1, 0.7], [2, 0.6]]
+    _, bars, labels = drawn({1.0: (0.7, 0.1), 2.0: (0.6, None), 3.0: (0.5, 0.0)})
+    assert (bars, labels) == ({1.0: pytest.approx([0.6, 0.8])}, ["ours, deviation over the seeds"])
+
+
+def test_the_bars_of_a_sweep_are_its_intervals():
+    ours = {1.0: (0.7, 0.1), 2.0: (0.6, None), 3.0: (0.5, None)}
+    # The second does not hold its value, and the third is unknown.
+    _, bars, labels = drawn(ours, intervals={1.0: (0.65, 0.8), 2.0: (0.62, 0.66)})
+    assert bars == {1.0: pytest.approx([0.65, 0.8]), 2.0: pytest.approx([0.6, 0.66])}
+    assert labels == ["ours, 95% interval"]
+
+
+def test_a_sweep_shows_what_was_published_and_what_is_without_it_each_with_a_look_of_its_own():
+    panel, _, labels = drawn({1.0: (0.7, None)}, {1.0: 0.8, 2.0: 0.9}, baseline=("without", 0.3))
+    ours, theirs, without = panel.lines
+    assert labels == ["ours", "published", "without"]
+    assert theirs.get_xydata().tolist() == [[1, 0.8], [2, 0.9]]
+    assert set(without.get_ydata()) == {0.3}
+    assert panel.get_ylim()[0] < 0.3
+    for look in ("get_color", "get_marker"):
+        assert len({getattr(line, look)() for line in (ours, theirs, without)}) == 3
+    assert [line.get_linestyle() for line in (ours, theirs, without)] == ["-", "--", "--"]

@@ -115,20 +115,42 @@ def sweep_curve(
     setting: str,
     title: str,
     measure: str = "score (0 to 1)",
+    intervals: Mapping[float, tuple[float, float]] | None = None,
+    baseline: tuple[str, float] | None = None,
 ) -> Any:
-    """A measure by a setting: ours with the deviation over the seeds, and what was published."""
-    figure, (panel,) = canvas(wide=INCHES + 0.8)
+    """A measure by a setting: ours, what was published, and the `baseline` (name, value) without the setting.
+
+    What is ours has the 95% `intervals` {setting: (low, high)} where these are given, or else the deviation over the
+    seeds where there is one.
+    """
+    figure, (panel,) = canvas(high=HIGH)
     places = sorted(ours)
-    errors = [ours[place][1] or 0.0 for place in places]
     values = [ours[place][0] for place in places]
-    panel.errorbar(places, values, yerr=errors, color=COLOURS[0], marker="o", capsize=3, label="ours")
+    if intervals:
+        label = "ours, 95% interval"
+        ends = [intervals.get(place, (value, value)) for place, value in zip(places, values, strict=True)]
+        lengths = [(value - low, high - value) for (low, high), value in zip(ends, values, strict=True)]
+    else:
+        label = "ours, deviation over the seeds"
+        lengths = [(ours[place][1] or 0.0,) * 2 for place in places]
+    style = {"color": COLOURS[0], "marker": "o", "markersize": 4}
+    # A bar of no length would look like a certainty that nobody measured.
+    errors = np.array([sides if max(sides) > 0 else (np.nan, np.nan) for sides in lengths]).T.clip(min=0)
+    if np.isnan(errors).all():
+        panel.plot(places, values, label="ours", **style)
+    else:
+        panel.errorbar(places, values, yerr=errors, capsize=3, label=label, **style)
     if theirs:
-        panel.plot(sorted(theirs), [theirs[x] for x in sorted(theirs)], color=COLOURS[1], marker="s", label="published")
-    panel.set(title=title, xlabel=setting, ylabel=measure)
+        others = {"color": COLOURS[1], "marker": "s", "markersize": 4, "linestyle": "--", "label": "published"}
+        panel.plot(sorted(theirs), [theirs[x] for x in sorted(theirs)], **others)
+    if baseline is not None:
+        name, value = baseline
+        panel.axhline(value, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1, label=name)
+    titled(panel, title, xlabel=setting, ylabel=measure)
     low, high = panel.get_ylim()
     lack = max(SPAN - (high - low), 0.0)
     panel.set_ylim(low - lack / 2, high + lack / 2)
     if min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
-    panel.legend(fontsize=8)
+    key(panel, columns=1 if baseline or len(label) > 20 else 2)
     return figure
