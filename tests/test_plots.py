@@ -39,6 +39,7 @@ PICTURES = {
     "sweep": lambda: sweep_curve({1e-5: (0.7, 0.01), 5e-4: (0.8, None)}, {1e-5: 0.6}, setting="rate", title="Rate"),
     "pca": lambda: map_figure({"dev": ROWS}, THREE, ["a", "b", "c"], by="PCA"),
     "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
+    "epoch": lambda: task_shares({"sst": [0.2], "qqp": [1.0]}),
     "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
 }
 
@@ -106,6 +107,28 @@ def test_agreement_is_the_share_of_equal_answers():
     numbers = draw.normal(size=(3, 20))
     (image,) = agreement(numbers, "abc", title="sts", numbers=True).axes[0].images
     np.testing.assert_allclose(image.get_array(), np.corrcoef(numbers))
+
+
+@pytest.mark.parametrize("shares", [[1.0, 1.0], [0.2, 0.3, 0.3]])
+def test_tasks_of_equal_shares_are_all_seen(shares):
+    (panel,) = task_shares(dict.fromkeys(TASKS, shares)).axes
+    lines = panel.lines
+    assert [list(line.get_ydata()) for line in lines] == [shares] * 3
+    # Each is narrower than the one below it.
+    for measure in ("get_linewidth", "get_markersize"):
+        sizes = [getattr(line, measure)() for line in lines]
+        assert sizes == sorted(set(sizes), reverse=True)
+    for look in ("get_linestyle", "get_marker", "get_color"):
+        assert len({getattr(line, look)() for line in lines}) == 3
+    assert {line.get_markerfacecolor() for line in lines} == {"none"}
+    assert all(tick == int(tick) for tick in panel.get_xticks())
+
+
+def test_shares_of_one_epoch_are_bars():
+    (panel,) = task_shares({"sst": [0.2], "qqp": [0.8]}).axes
+    assert not panel.lines
+    assert [bar.get_height() for bar in panel.patches] == [0.2, 0.8]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["sst", "qqp"]
 
 
 def logged(task, steps):

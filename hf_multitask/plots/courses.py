@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import COLOURS, INCHES, LINES, MARKS, SMALL, canvas, key, titled
+from .canvas import COLOURS, LINES, MARKS, SMALL, canvas, key, titled
 
 __all__ = ["learning_curves", "sweep_curve", "task_shares"]
 
@@ -98,13 +98,25 @@ def logarithmic(axis: Any, *, whole: bool) -> None:
 
 
 def task_shares(shares: Mapping[str, Sequence[float]]) -> Any:
-    """Of each epoch's steps the share that has a task."""
-    figure, (panel,) = canvas(wide=INCHES + 0.8)
-    for number, (task, values) in enumerate(shares.items()):
-        style = {"color": COLOURS[number % 8], "marker": MARKS[number % 8], "markersize": 4}
-        panel.plot(range(1, len(values) + 1), values, label=task, **style)
-    panel.set(title="Task probabilities", xlabel="epoch", ylabel="share of the steps with the task", ylim=(0, 1.05))
-    panel.legend(fontsize=8)
+    """Of each epoch's steps the share that has a task; of a single epoch as bars."""
+    figure, (panel,) = canvas(high=HIGH)
+    titled(panel, "Task probabilities", ylabel="share of the steps", ylim=(0, 1.05))
+    if all(len(values) == 1 for values in shares.values()):
+        colours = [COLOURS[number % 8] for number in range(len(shares))]
+        bars = panel.bar(list(shares), [value for (value,) in shares.values()], width=0.6, color=colours)
+        panel.bar_label(bars, fmt="%.2f", fontsize=SMALL)
+        # Room for the number above a task that every step has.
+        panel.set(xlabel="task, in the only epoch", ylim=(0, 1.12))
+        return figure
+    # Those drawn first are wider: where two shares are equal, both are seen.
+    widths = np.linspace(4.5, 1.2, len(shares))
+    for number, ((task, values), width) in enumerate(zip(shares.items(), widths, strict=True)):
+        style = {"color": COLOURS[number % 8], "marker": MARKS[number % 8], "linestyle": LINES[number % 4]}
+        size = {"linewidth": width, "markersize": 4 + 1.5 * width, "markerfacecolor": "none"}
+        panel.plot(range(1, len(values) + 1), values, label=task, clip_on=False, **style, **size)
+    panel.set_xlabel("epoch")
+    whole_numbers(panel.xaxis)
+    key(panel, columns=min(len(shares), 3))
     return figure
 
 
