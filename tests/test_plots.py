@@ -91,12 +91,18 @@ def test_a_picture_that_is_too_large_gets_fewer_dots(most, tmp_path):
 
 
 def test_a_point_of_a_reliability_diagram_is_at_what_its_answers_say():
-    sure = np.repeat([0.995, 0.6, 0.62], [200, 10, 10])
-    right = np.concatenate([np.arange(200) > 0, np.arange(20) < 12])
+    sure = np.repeat([0.995, 0.6, 0.62, 0.7], [200, 10, 10, 9])
+    right = np.concatenate([np.arange(200) > 0, np.arange(20) < 12, np.arange(9) < 3])
     (panel,) = reliability(np.stack([sure, 1 - sure], 1), 1 - right, title="qqp").axes
-    (points,) = [line for line in panel.lines if line.get_label() == "share that is right"]
+    lines = {line.get_label(): line for line in panel.lines}
     # Bins are a fifteenth wide and closed above.
+    points = lines["share that is right"]
     np.testing.assert_allclose(points.get_xydata(), [[0.6, 1.0], [0.62, 0.2], [0.995, 0.995]])
+    few = lines["share that is right, of under 10 answers or 1% of all"]
+    np.testing.assert_allclose(few.get_xydata(), [[0.7, 1 / 3]])
+    assert few.get_linestyle() == "None"
+    assert few.get_markerfacecolor() == "white" != points.get_markerfacecolor()
+    assert not points.get_clip_on()
 
 
 def test_agreement_is_the_share_of_equal_answers():
