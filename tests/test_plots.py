@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ draw = np.random.default_rng(0)
 ROWS = draw.normal(size=(12, 4))
 HISTORY = [{"step": 1, "loss": 2.0, "loss_sst": 1.0}, {"step": 2, "eval_sst_accuracy": 0.5}]
 THREE = [i % 3 for i in range(12)]
+MEMBERS = [f"simcse_pal_strong-{i}-0" for i in range(30)]
 TASKS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
 PICTURES = {
     "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
@@ -41,6 +43,7 @@ PICTURES = {
     "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
     "epoch": lambda: task_shares({"sst": [0.2], "qqp": [1.0]}),
     "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
+    "many": lambda: agreement(draw.random((30, 9)), MEMBERS, title="a_task_of_ours on dev: it", numbers=True),
 }
 
 
@@ -113,6 +116,28 @@ def test_agreement_is_the_share_of_equal_answers():
     numbers = draw.normal(size=(3, 20))
     (image,) = agreement(numbers, "abc", title="sts", numbers=True).axes[0].images
     np.testing.assert_allclose(image.get_array(), np.corrcoef(numbers))
+
+
+@pytest.mark.parametrize(("wrong", "low"), [(0, 0.95), (3, 0.85), (11, 0.45)])
+def test_the_scale_of_an_agreement_starts_below_the_lowest_and_each_cell_says_its_own(wrong, low):
+    said = np.tile(np.arange(20) % 5, (3, 1))
+    said[0, :wrong] += 1
+    panel = agreement(said, "abc", title="sst", numbers=False).axes[0]
+    assert panel.images[0].get_clim() == pytest.approx((low, 1))
+    numbers = {tuple(text.get_position()): float(text.get_text()) for text in panel.texts}
+    assert len(numbers) == 9
+    assert numbers[1, 0] == numbers[0, 2] == pytest.approx(1 - wrong / 20)
+    assert numbers[1, 2] == numbers[0, 0] == 1
+
+
+def test_of_many_members_no_name_lies_on_another():
+    for members in (12, 30):
+        figure = agreement(draw.random((members, 9)), MEMBERS[:members], title="sts", numbers=True)
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+        assert len(boxes) == members
+        assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+        assert bool(figure.axes[0].texts) == (members <= 12)
 
 
 @pytest.mark.parametrize("shares", [[1.0, 1.0], [0.2, 0.3, 0.3]])

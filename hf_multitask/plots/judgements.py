@@ -99,10 +99,24 @@ def agreement(said: np.ndarray, names: Sequence[str], *, title: str, numbers: bo
         table = spread @ spread.T / np.maximum(np.outer(norms, norms), np.finfo(float).tiny)
     else:
         table = (said[:, None] == said[None]).mean(-1)
-    figure, (panel,) = canvas(wide=INCHES + 1.2, high=INCHES + 0.4)
-    shown = panel.imshow(table, cmap="cividis", vmin=min(0.0, float(table.min())), vmax=1)
-    figure.colorbar(shown, ax=panel, label="correlation" if numbers else "share of equal answers")
-    panel.set(title=title, xlabel="member", ylabel="member", xticks=range(members), yticks=range(members))
-    panel.set_xticklabels(names, rotation=45, ha="right", fontsize=7)
-    panel.set_yticklabels(names, fontsize=7)
+    # Each with itself agrees wholly, beside which the differences between the others would not be seen.
+    others = table[~np.eye(members, dtype=bool)]
+    low = min(np.floor(round(others.min(initial=1.0) / STEP, 6)) * STEP, 1 - STEP)
+    wide = INCHES * max(1.0, members / (1.5 * NUMBERED))
+    figure, (panel,) = canvas(wide=wide, high=1.35 * wide)
+    shown = panel.imshow(table, cmap="cividis", vmin=low, vmax=1)
+    bar = figure.colorbar(shown, ax=panel, orientation="horizontal", shrink=0.9, aspect=25, pad=0.03)
+    bar.set_label("correlation" if numbers else "share of equal answers", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    places = {"xticks": range(members), "yticks": range(members)}
+    titled(panel, title, most=BESIDE - 7, xlabel="member", ylabel="member", **places)
+    size = SMALL if members <= NUMBERED / 2 else SMALL - 1.5
+    panel.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    panel.set_yticklabels(names, fontsize=size)
+    if members <= NUMBERED:
+        for (one, other), value in np.ndenumerate(table):
+            # No zero before the point: a cell is narrow.
+            text = f"{value:.2f}".replace("0.", ".", 1)
+            colour, room = ink(shown.cmap(shown.norm(value))), SMALL if members <= NUMBERED / 2 else SMALL - 2.5
+            panel.text(other, one, text, ha="center", va="center", color=colour, fontsize=room)
     return figure
