@@ -18,16 +18,18 @@ from hf_multitask.plots import (
     png,
     reliability,
     scatter,
+    signed,
     sweep_curve,
     task_shares,
     within,
 )
-from hf_multitask.plots.canvas import ink
+from hf_multitask.plots.canvas import INCHES, ink
 
 draw = np.random.default_rng(0)
 ROWS = draw.normal(size=(12, 4))
 HISTORY = [{"step": 1, "loss": 2.0, "loss_sst": 1.0}, {"step": 2, "eval_sst_accuracy": 0.5}]
 THREE = [i % 3 for i in range(12)]
+GRADES = [f"a grade of number {i}" for i in range(12)]
 MEMBERS = [f"simcse_pal_strong-{i}-0" for i in range(30)]
 TASKS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
 PICTURES = {
@@ -41,6 +43,8 @@ PICTURES = {
     "sweep": lambda: sweep_curve({1e-5: (0.7, 0.01), 5e-4: (0.8, None)}, {1e-5: 0.6}, setting="rate", title="Rate"),
     "pca": lambda: map_figure({"dev": ROWS}, THREE, ["a", "b", "c"], by="PCA"),
     "height": lambda: height_map(ROWS, range(12), title="sst", height="grade"),
+    "classes": lambda: height_map(ROWS, THREE, title="sst", height="label", names=["very bad", "so so", "very good"]),
+    "grades": lambda: height_map(ROWS, range(12), title="sst", height="label", names=GRADES),
     "epoch": lambda: task_shares({"sst": [0.2], "qqp": [1.0]}),
     "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
     "many": lambda: agreement(draw.random((30, 9)), MEMBERS, title="a_task_of_ours on dev: it", numbers=True),
@@ -49,10 +53,7 @@ PICTURES = {
 
 def test_a_map_has_a_panel_for_each_embedding_and_is_the_same_again(tmp_path):
     rows = {name: draw.normal(size=(12, 4)) for name in ("before", "after")}
-    files = [
-        embedding_map(tmp_path / f"{i}.png", rows, [i % 3 for i in range(12)], ["a", "b", "c", "nobody"])
-        for i in range(2)
-    ]
+    files = [embedding_map(tmp_path / f"{i}.png", rows, THREE, ["a", "b", "c", "nobody"]) for i in range(2)]
     one, other = (file.read_bytes() for file in files)
     assert one.startswith(b"\x89PNG")
     assert one == other
@@ -65,6 +66,16 @@ def test_every_picture_has_a_title_and_names_its_axes(name):
     assert panels
     assert all(panel.get_title() and panel.get_xlabel() and panel.get_ylabel() for panel in panels)
     assert embedded(figure).startswith("data:image/png;base64,iVBOR")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_of_a_signed_picture_is_cut_off_in_a_column(name):
+    figure = signed(PICTURES[name](), "pal_one_sequence-0, seed 0")
+    assert "pal_one_sequence-0, seed 0" in [text.get_text() for text in figure.axes[0].texts]
+    figure.draw_without_rendering()
+    inside, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
+    assert wide == pytest.approx(INCHES) or name == "many"
+    assert min(inside.x0, inside.y0, wide - inside.x1, high - inside.y1) > -0.02
 
 
 def light(colour):
@@ -195,6 +206,25 @@ def test_both_panels_of_curves_show_all_steps_and_the_metric_of_each_task():
 def test_losses_of_different_size_are_on_a_logarithmic_axis(small, scale):
     history = [{"step": 1, "loss_sst": 1.0, "loss_sts": small}]
     assert learning_curves(history, TASKS).axes[0].get_yscale() == scale
+
+
+def test_a_height_is_named_as_its_class():
+    figure = height_map(ROWS, THREE, title="sst", height="label", names=["a", "b", "c"])
+    (panel,), (key,) = figure.axes, figure.legends
+    assert panel.get_zticks().tolist() == [0, 1, 2]
+    assert [label.get_text() for label in panel.get_zticklabels()] == ["a", "b", "c"]
+    assert [text.get_text() for text in key.texts] == ["a", "b", "c"]
+    assert all(set(points.get_offsets().shape) == {4, 2} for points in panel.collections)
+
+
+def test_an_axis_of_pca_says_its_share_of_the_variance():
+    (panel,) = map_figure({"dev": ROWS}, THREE, ["a", "b", "c"], by="PCA").axes
+    sizes = np.linalg.svd(ROWS - ROWS.mean(0), compute_uv=False) ** 2
+    shares = [f"{size / sizes.sum():.0%}" for size in sizes[:2]]
+    assert panel.get_xlabel() == f"PCA 1 ({shares[0]} of the variance)"
+    assert panel.get_ylabel() == f"PCA 2 ({shares[1]} of the variance)"
+    # Seen on white, however light.
+    assert all(light(points.get_edgecolor()[0]) < 0.1 < points.get_linewidth()[0] for points in panel.collections)
 
 
 @pytest.mark.parametrize(("second", "span"), [(0.7005, 0.02), (0.9, 0.2)])
