@@ -23,6 +23,7 @@ from ..plots import (
     map_figure,
     reliability,
     scatter,
+    signed,
     task_shares,
 )
 from ..report import Report
@@ -105,8 +106,10 @@ def wrong(shown: Shown, name: str) -> str:
 def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
     """Pictures by what they show: figures that are drawn here, and the PNG files that the run left."""
     found: dict[str, Any] = {}
-    if shown.history:
-        metrics = {name: entry["metric"] for name, entry in shown.report.tasks.items()}
+    metrics = {name: entry["metric"] for name, entry in shown.report.tasks.items()}
+    # A first stage logs no curve of a task.
+    curves = {f"loss_{name}" for name in metrics} | {f"eval_{name}_{metric}" for name, metric in metrics.items()}
+    if any(curves & entry.keys() for entry in shown.history):
         found["learning curves"] = learning_curves(shown.history, metrics)
     if shown.shares:
         found["task probabilities"] = task_shares(shown.shares)
@@ -116,6 +119,9 @@ def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
         # One point has no place beside others.
         if len(vectors) > 1:
             found |= mapped(shown, name, vectors, seed=seed)
+    # Once it is taken from its page, a picture alone says whose it is.
+    whose = f"{shown.folder.absolute().name}, seed {shown.report.seed}"
+    found = {said: signed(figure, whose) for said, figure in found.items()}
     return found | {path.stem: path for path in sorted(shown.folder.glob("*.png"))}
 
 
@@ -123,30 +129,32 @@ def judged(shown: Shown, name: str) -> dict[str, Any]:
     """Pictures of the answers to one task."""
     found: dict[str, Any] = {}
     said, entry = shown.answers[name], shown.report.tasks[name]
+    what = f"{name} on {entry['split']}"
     if "confusion" in entry:
-        found[f"{name}: confusion"] = confusion(entry["confusion"], entry["labels"], title=name)
+        found[f"{name}: confusion"] = confusion(entry["confusion"], entry["labels"], title=what)
         if name in shown.tasks:
             chances = probabilities(shown.tasks[name], said)
-            found[f"{name}: reliability"] = reliability(chances, said.labels, title=f"{name}: reliability")
+            found[f"{name}: reliability"] = reliability(chances, said.labels, title=f"{what}: reliability")
     else:
         space = build_objective(shown.tasks[name]["objective"]).space if name in shown.tasks else np.sort(said.labels)
         low, high = float(space[0]), float(space[-1])
-        found[f"{name}: scatter"] = scatter(said.values, said.labels, title=name, low=low, high=high)
+        found[f"{name}: scatter"] = scatter(said.values, said.labels, title=what, low=low, high=high)
     members = [Path(member).name for member in shown.report.about.get("members", ())]
     if said.members is not None and 1 < len(said.members) == len(members):
-        title, numbers = f"{name}: member agreement", "confusion" not in entry
-        found[title] = agreement(said.members, members, title=title, numbers=numbers)
+        title, numbers = f"{what}: member agreement", "confusion" not in entry
+        found[f"{name}: member agreement"] = agreement(said.members, members, title=title, numbers=numbers)
     return found
 
 
 def mapped(shown: Shown, name: str, vectors: np.ndarray, *, seed: int) -> dict[str, Any]:
     """Pictures of the embeddings of one task's texts."""
-    said, names = shown.answers[name], shown.report.tasks[name]["labels"]
+    said, entry = shown.answers[name], shown.report.tasks[name]
     labels, values = said.labels[: len(vectors)].tolist(), said.values[: len(vectors)].tolist()
-    what = {f"{name}: embeddings by label": vectors}
-    found = {f"{name}: {by}": map_figure(what, labels, names, by=by, seed=seed) for by in ("t-SNE", "PCA")}
-    title = f"{name}: embeddings and predictions"
-    return found | {f"{name}: heights": height_map(vectors, values, title=title, height="predicted label id")}
+    names, what = entry["labels"], f"{name} on {entry['split']}: embeddings"
+    rows = {f"{what} by label": vectors}
+    found = {f"{name}: {by}": map_figure(rows, labels, names, by=by, seed=seed) for by in ("t-SNE", "PCA")}
+    title, height = f"{what} and predictions", "predicted label"
+    return found | {f"{name}: heights": height_map(vectors, values, title=title, height=height, names=names)}
 
 
 def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:

@@ -1,6 +1,6 @@
 """Pictures of results; needs matplotlib, which `pip install hf_multitask[plots]` brings."""
 
-from .canvas import can_plot, embedded, png, save, within
+from .canvas import can_plot, embedded, png, save, signed, within
 from .courses import learning_curves, sweep_curve, task_shares
 from .judgements import BINS, agreement, bins_of, confusion, reliability, scatter
 from .maps import embedding_map, height_map, map_figure
@@ -20,6 +20,7 @@ __all__ = [
     "reliability",
     "save",
     "scatter",
+    "signed",
     "sweep_curve",
     "task_shares",
     "within",

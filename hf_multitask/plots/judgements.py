@@ -5,56 +5,79 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import COLOURS, INCHES, canvas
+from .canvas import COLOURS, INCHES, SMALL, canvas, ink, key, titled
 
 __all__ = ["agreement", "confusion", "reliability", "scatter"]
 
 BINS = 15
+
+FEW, SHARE = 10, 0.01
+"""A bin of fewer answers, or of a smaller share of them all, says little of how often such answers are right."""
+
+NUMBERED = 12
+"""Members of which a picture has the numbers too."""
+
+BESIDE = 35
+"""Letters in a line of a title above a panel that has long names to its left: some of an agreement's are longer."""
+
+STEP = 0.05
+"""The scale of an agreement starts at a multiple of this."""
 
 
 def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str) -> Any:
     """A confusion matrix [true][predicted], as counts and as shares of each true class."""
     matrix = np.asarray(counts)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, panels = canvas(2, wide=INCHES + 0.8, high=INCHES + 0.3)
+    figure, panels = canvas(rows=2, high=INCHES - 0.4)
     for panel, values, said in zip(panels, (matrix, shares), ("rows", "share of the true class"), strict=True):
-        panel.imshow(values, cmap="cividis", vmin=0, vmax=values.max() or 1)
+        image = panel.imshow(values, cmap="cividis", vmin=0, vmax=values.max() or 1)
         for (true, given), value in np.ndenumerate(values):
-            dark = value < 0.6 * (values.max() or 1)
             text = f"{value:,}" if values is matrix else f"{value:.2f}"
-            panel.text(given, true, text, ha="center", va="center", color="white" if dark else "black", fontsize=8)
+            colour = ink(image.cmap(image.norm(value)))
+            panel.text(given, true, text, ha="center", va="center", color=colour, fontsize=SMALL)
         ticks = range(len(names))
-        panel.set(title=f"{title}: {said}", xlabel="predicted", ylabel="true", xticks=ticks, yticks=ticks)
-        panel.set_xticklabels(names, rotation=30, ha="right", fontsize=8)
-        panel.set_yticklabels(names, fontsize=8)
-        panel.title.set_fontsize(10)
+        places = {"xticks": ticks, "yticks": ticks}
+        titled(panel, f"{title}: {said}", most=BESIDE, xlabel="predicted", ylabel="true", **places)
+        panel.set_xticklabels(names, rotation=30, ha="right", rotation_mode="anchor")
+        panel.set_yticklabels(names)
     return figure
 
 
 def scatter(values: np.ndarray, labels: np.ndarray, *, title: str, low: float, high: float) -> Any:
     """Predicted numbers over the true ones, with the line on which both are equal."""
-    figure, (panel,) = canvas(wide=INCHES + 0.6)
+    figure, (panel,) = canvas()
     panel.plot([low, high], [low, high], color=COLOURS[6], linewidth=1, label="equal")
     panel.scatter(labels, values, s=8, color=COLOURS[0], alpha=0.4, linewidths=0, label="a pair")
-    panel.set(title=title, xlabel=f"true value ({low:g} to {high:g})", ylabel="predicted value")
-    panel.legend(fontsize=8)
+    titled(panel, title, xlabel=f"true value ({low:g} to {high:g})", ylabel="predicted value")
+    key(panel)
     return figure
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, *, title: str) -> Any:
-    """How often answers [n, classes] are right, by how sure they are; below, how many are so sure."""
+    """How often answers [n, classes] are right, by how sure they are; below, how many are so sure.
+
+    Bins of few answers are hollow, and no line goes through them.
+    """
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     places = bins_of(sure)
     counts = np.bincount(places, minlength=BINS)
     filled = counts > 0
     said, hit = (np.bincount(places, weights=each, minlength=BINS)[filled] / counts[filled] for each in (sure, right))
-    figure, (panel,) = canvas(wide=INCHES + 0.6)
+    few = counts[filled] < max(FEW, SHARE * counts.sum())
+    figure, (panel,) = canvas()
     middle, shares = (np.arange(BINS) + 0.5) / BINS, counts / counts.sum()
     panel.bar(middle, shares, width=0.9 / BINS, color=COLOURS[5], label="share of the answers")
-    panel.plot([0, 1], [0, 1], color=COLOURS[6], linewidth=1, label="as sure as right")
-    panel.plot(said, hit, marker="o", markersize=4, color=COLOURS[1], label="share that is right")
-    panel.set(title=title, xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1))
-    panel.legend(fontsize=8)
+    panel.plot([0, 1], [0, 1], color=COLOURS[6], linewidth=1, linestyle="--", label="as sure as right")
+    # Points at the frame are whole.
+    style = {"marker": "o", "markersize": 4, "color": COLOURS[1], "clip_on": False, "zorder": 3}
+    label = "share that is right"
+    if not few.all():
+        panel.plot(said[~few], hit[~few], label=label, **style)
+    if few.any():
+        of = f"{label}, of under {FEW} answers or {SHARE:.0%} of all"
+        panel.plot(said[few], hit[few], linestyle="none", markerfacecolor="white", label=of, **style)
+    titled(panel, title, xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1))
+    key(panel, columns=1)
     return figure
 
 
@@ -76,10 +99,24 @@ def agreement(said: np.ndarray, names: Sequence[str], *, title: str, numbers: bo
         table = spread @ spread.T / np.maximum(np.outer(norms, norms), np.finfo(float).tiny)
     else:
         table = (said[:, None] == said[None]).mean(-1)
-    figure, (panel,) = canvas(wide=INCHES + 1.2, high=INCHES + 0.4)
-    shown = panel.imshow(table, cmap="cividis", vmin=min(0.0, float(table.min())), vmax=1)
-    figure.colorbar(shown, ax=panel, label="correlation" if numbers else "share of equal answers")
-    panel.set(title=title, xlabel="member", ylabel="member", xticks=range(members), yticks=range(members))
-    panel.set_xticklabels(names, rotation=45, ha="right", fontsize=7)
-    panel.set_yticklabels(names, fontsize=7)
+    # Each with itself agrees wholly, beside which the differences between the others would not be seen.
+    others = table[~np.eye(members, dtype=bool)]
+    low = min(np.floor(round(others.min(initial=1.0) / STEP, 6)) * STEP, 1 - STEP)
+    wide = INCHES * max(1.0, members / (1.5 * NUMBERED))
+    figure, (panel,) = canvas(wide=wide, high=1.35 * wide)
+    shown = panel.imshow(table, cmap="cividis", vmin=low, vmax=1)
+    bar = figure.colorbar(shown, ax=panel, orientation="horizontal", shrink=0.9, aspect=25, pad=0.03)
+    bar.set_label("correlation" if numbers else "share of equal answers", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    places = {"xticks": range(members), "yticks": range(members)}
+    titled(panel, title, most=BESIDE - 7, xlabel="member", ylabel="member", **places)
+    size = SMALL if members <= NUMBERED / 2 else SMALL - 1.5
+    panel.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    panel.set_yticklabels(names, fontsize=size)
+    if members <= NUMBERED:
+        for (one, other), value in np.ndenumerate(table):
+            # No zero before the point: a cell is narrow.
+            text = f"{value:.2f}".replace("0.", ".", 1)
+            colour, room = ink(shown.cmap(shown.norm(value))), SMALL if members <= NUMBERED / 2 else SMALL - 2.5
+            panel.text(other, one, text, ha="center", va="center", color=colour, fontsize=room)
     return figure

@@ -7,7 +7,7 @@ from sklearn.metrics import confusion_matrix
 from hf_multitask import Classification, PalConfig, Regression, Task
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.pages.mistakes import mistakes
-from hf_multitask.pages.runs import Shown, beside_page, judged
+from hf_multitask.pages.runs import Shown, beside_page, judged, run_pictures
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
@@ -75,6 +75,21 @@ def test_a_scatter_has_the_range_of_its_task(tmp_path):
     task = Task("own", Regression(-1, 1), pair=True, metric="pearson")
     (figure,) = judged(Shown(tmp_path, {"own": task.describe()}), "own").values()
     assert figure.axes[0].get_xlabel() == "true value (-1 to 1)"
+
+
+def test_each_picture_says_of_what_and_of_whom_it_is_and_a_log_without_curves_makes_none(tmp_path):
+    run = shown(tmp_path / "mine-0", [0, 0, 1, 1], [0, 1, 1, 1])
+    run.embeddings = {"mood": np.random.default_rng(0).normal(size=(4, 3))}
+    (run.folder / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 2.0}]}')
+    found = run_pictures(run)
+    of = ["confusion", "reliability", "t-SNE", "PCA", "heights"]
+    assert list(found) == [f"mood: {what}" for what in of]
+    for figure in found.values():
+        assert "mine-0, seed 0" in [text.get_text() for text in figure.axes[0].texts]
+        assert figure.axes[0].get_title().startswith("mood on dev: ")
+    assert [label.get_text() for label in found["mood: heights"].axes[0].get_zticklabels()] == ["sad", "glad"]
+    (run.folder / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss_mood": 2.0}]}')
+    assert set(run_pictures(run)) == {*found, "learning curves"}
 
 
 def test_shares_of_a_run_of_another_machine_that_counted_steps():
