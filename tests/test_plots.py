@@ -252,6 +252,14 @@ def test_only_what_was_measured_has_bars_in_a_sweep():
     assert (bars, labels) == ({1.0: pytest.approx([0.6, 0.8])}, ["ours, deviation over the seeds"])
 
 
+def test_a_sweep_has_a_tick_for_what_was_tried_and_says_what_ours_had_there():
+    figure = sweep_curve({1: (0.7, None), 3: (0.6, None)}, setting="rate", title="Rate", here={3: 12})
+    (panel,) = figure.axes
+    assert panel.get_xticks().tolist() == [1, 3]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "3\n(12)"]
+    assert panel.get_xlabel() == "rate (ours)"
+
+
 def test_the_bars_of_a_sweep_are_its_intervals():
     ours = {1.0: (0.7, 0.1), 2.0: (0.6, None), 3.0: (0.5, None)}
     # The second does not hold its value, and the third is unknown.

@@ -13,6 +13,8 @@ __all__ = ["learning_curves", "sweep_curve", "task_shares"]
 HIGH = 2.4
 """The height of a panel in inches."""
 
+TICKS = 8
+"""Up to so many values of a setting each have a tick."""
 SPAN = 0.02
 """Of the scores that a picture of a sweep shows at least: within less of them noise would look like a slope."""
 
@@ -129,11 +131,13 @@ def sweep_curve(
     measure: str = "score (0 to 1)",
     intervals: Mapping[float, tuple[float, float]] | None = None,
     baseline: tuple[str, float] | None = None,
+    here: Mapping[float, float] | None = None,
 ) -> Any:
     """A measure by a setting: ours, what was published, and the `baseline` (name, value) without the setting.
 
     What is ours has the 95% `intervals` {setting: (low, high)} where these are given, or else the deviation over the
-    seeds where there is one.
+    seeds where there is one. Places are those of what was published; `here` says what ours had there where that is
+    something else, in brackets.
     """
     figure, (panel,) = canvas(high=HIGH)
     places = sorted(ours)
@@ -158,11 +162,16 @@ def sweep_curve(
     if baseline is not None:
         name, value = baseline
         panel.axhline(value, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1, label=name)
-    titled(panel, title, xlabel=setting, ylabel=measure)
+    titled(panel, title, xlabel=f"{setting} (ours)" if here else setting, ylabel=measure)
     low, high = panel.get_ylim()
     lack = max(SPAN - (high - low), 0.0)
     panel.set_ylim(low - lack / 2, high + lack / 2)
-    if min(places) > 0 and max(places) / min(places) >= 20:
+    if wide := min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
+    if here or (len(places) <= TICKS and not wide):
+        # What was tried, and not what lies between.
+        said = {place: f"\n({here[place]:g})" if here and place in here else "" for place in places}
+        panel.set_xticks(places, [f"{place:g}{more}" for place, more in said.items()])
+        panel.minorticks_off()
     key(panel, columns=1 if baseline or len(label) > 20 else 2)
     return figure

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..pages.page import Part, figures, markdown_table, page, rows_table
@@ -12,6 +13,8 @@ from .sections import ReproduceRecipe
 from .standing import Standing, table
 
 __all__ = ["study_page", "study_pictures"]
+
+MEASURES = {"score": "score (0 to 1)", "sts": "sts, Pearson's r"}
 
 
 def study_page(
@@ -56,24 +59,38 @@ def curves(recipe: ReproduceRecipe, rows: Sequence[Standing]) -> dict[str, Any]:
                 groups.setdefault(title, {})[float(values[-1])] = standing[run]
         for title, group in groups.items():
             if len(group) > 1:
-                setting = spelled(list(section.sweep)[-1], section.settings)
-                found[title] = curve(group, setting, title)
+                found[title] = curve(recipe, standing, group, list(section.sweep)[-1], title)
     return found
 
 
 def spelled(setting: str, settings: Mapping[str, Any]) -> str:
     """A dotted name as people say it: of a regularizer by its class, where a run's own settings name that.
 
+    >>> spelled("training.learning_rate", {})
+    'learning rate'
     >>> spelled("regularizers.0.weight", {"regularizers": [{"class": "Smart"}]})
     'Smart weight'
     >>> spelled("regularizers.0.weight", {})
     'regularizers.0.weight'
     """
     whole, _, rest = setting.partition(".")
-    listed = settings.get("regularizers") if whole == "regularizers" else None
+    if whole != "regularizers":
+        return setting.rpartition(".")[2].replace("_", " ")
+    listed = settings.get("regularizers")
     called = {str(number): one["class"] for number, one in enumerate(listed if isinstance(listed, list) else ())}
     number, _, option = rest.partition(".")
     return f"{called[number]} {option}".strip() if number in called else setting
+
+
+def done_with(recipe: ReproduceRecipe, run: str, setting: str) -> Any:
+    """What a setting is in a run, after what the scale makes of it; None where it is not found by its dotted name."""
+    value: Any = recipe.layer(run, recipe.sections()[run], recipe.seeds[0])[1]
+    for part in setting.split("."):
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def points(section: Any) -> list[tuple[Any, ...]]:
@@ -86,8 +103,27 @@ def named(recipe: ReproduceRecipe, name: str) -> list[str]:
     return list(expanded({name: section})) if section.sweep else []
 
 
-def curve(group: Mapping[float, Standing], setting: str, title: str) -> Any:
-    by = next(iter(group.values())).row.by
+def curve(
+    recipe: ReproduceRecipe,
+    standing: Mapping[str | None, Standing],
+    group: Mapping[float, Standing],
+    swept: str,
+    title: str,
+) -> Any:
+    """The picture of a group of rows by the values that they have of a setting in the paper."""
+    first = next(iter(group.values())).row
+    by, section = first.by, recipe.sections()[str(first.run)]
     ours = {x: row.ours[by] for x, row in group.items() if by in row.ours}
     theirs = {x: row.theirs[by] for x, row in group.items() if by in row.theirs}
-    return sweep_curve(ours, theirs, setting=setting, title=title, measure="score (0 to 1)" if by == "score" else by)
+    here = {x: done_with(recipe, str(row.row.run), swept) for x, row in group.items()}
+    without = standing.get(first.against or recipe.reference)
+    return sweep_curve(
+        ours,
+        theirs,
+        intervals={x: row.interval for x, row in group.items() if row.interval is not None},
+        here={x: value for x, value in here.items() if value not in (None, x)},
+        baseline=None if without is None or without in group.values() else (without.row.row, without.ours[by][0]),
+        setting=spelled(swept, section.settings),
+        title=f"{title}: {Path(recipe.output_dir).name}" + ("" if recipe.scale is None else f", {recipe.scale}"),
+        measure=MEASURES.get(by, f"{by}, accuracy"),
+    )

@@ -185,4 +185,21 @@ def test_a_sweep_is_drawn_by_what_its_rows_are_judged_by(monkeypatch):
     assert list(pages.curves(recipe, rows)) == ["w"]
     assert drawn["ours"] == {1.0: (0.1, None), 3.0: (0.3, None)}
     assert drawn["theirs"] == {1.0: 0.4, 3.0: 0.4}
-    assert drawn["measure"] == "sts"
+    assert drawn["measure"] == "sts, Pearson's r"
+    assert (drawn["setting"], drawn["baseline"], drawn["here"]) == ("regularizers.0.weight", None, {})
+
+
+def test_a_sweep_says_what_the_scale_makes_of_its_values_and_what_is_without_it(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(pages, "sweep_curve", lambda ours, theirs, **said: drawn.update(said))
+    runs = {"plain": RunSection(), "lr": RunSection(sweep={"training.learning_rate": [1e-5, 2e-5]})}
+    recipe = ReproduceRecipe(runs=runs, rates=4.0, reference="plain", output_dir="outputs/rates", scale="small")
+    rows = [
+        Standing(Published(name, "Table 1", name), {}, {"score": (0.5, None)}, (0.4, 0.6))
+        for name in ("plain", "lr-1e-05", "lr-2e-05")
+    ]
+    assert list(pages.curves(recipe, rows)) == ["lr"]
+    assert drawn["here"] == pytest.approx({1e-5: 4e-5, 2e-5: 8e-5})
+    assert drawn["intervals"] == {1e-5: (0.4, 0.6), 2e-5: (0.4, 0.6)}
+    assert drawn["baseline"] == ("plain", 0.5)
+    assert drawn["title"] == "lr: rates, small"
