@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ..assembly.differences import differences
 from ..evaluation.answers import Answers, load_answers
 from ..evaluation.comparison import Pair, gains
 from ..models.objectives import build_objective
@@ -25,6 +26,7 @@ from ..plots import (
     scatter,
     task_shares,
 )
+from ..recipe import read_yaml
 from ..report import Report
 from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
@@ -166,9 +168,7 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         scores = [one.report.score_of(shown.report.values) for shown in (one, other)]
         lines.append(["score", *scores, str(found["score"])])
     parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
-    settings = [shown.recipe.splitlines() for shown in (one, other)]
-    only = [[line for line in mine if line not in their] for mine, their in (settings, settings[::-1])]
-    parts.append(Part("What differs in the configuration", rows_table(names, [["\n".join(lines) for lines in only]])))
+    parts.append(Part("What differs in the configuration", differing(one, other, names)))
     if can_plot():
         both = [
             (f"{called}, {said}", embedded(picture))
@@ -199,6 +199,18 @@ def told_apart(one: Path, other: Path) -> list[str]:
 def alike(one: Shown, other: Shown, name: str) -> bool:
     mine, theirs = one.answers.get(name), other.answers.get(name)
     return mine is not None and theirs is not None and np.array_equal(mine.labels, theirs.labels)
+
+
+def differing(one: Shown, other: Shown, names: Sequence[str]) -> str:
+    """The settings that are not the same, with both values; where two runs lie is none of them."""
+    mine, theirs = ({**(read_yaml(shown.folder / "recipe.yaml") or {}), "output_dir": None} for shown in (one, other))
+    found = [[setting, *map(spelled, values)] for setting, *values in differences(mine, theirs)]
+    return rows_table(["setting", *names], found) if found else "<p>Nothing.</p>"
+
+
+def spelled(value: Any) -> str:
+    """A setting's value as a recipe may say it; nothing where it is not set."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def disputed(one: Shown, other: Shown, name: str) -> str:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,23 @@ def test_where_only_one_of_two_is_right_is_shown_and_the_score_is_of_the_same_ta
     assert "<td>b</td>" not in disputes
     line = page[page.index("<td>score</td>") :].partition("</tr>")[0]
     assert [f">{number}<" in line for number in ("0.750", "0.500", "0.250")] == [True, True, False]
+
+
+def test_what_differs_is_told_by_its_path_though_the_values_stand_on_both_sides(tmp_path):
+    one, other = (shown(tmp_path / name, [0, 0, 1, 1], [0, 1, 1, 1]) for name in ("one", "other"))
+    for run, dropouts in ((one, (0.1, 0.3)), (other, (0.3, 0.1))):
+        settings = "model: {{dropout: {}, pals: {{dropout: {}}}, trunk: null}}\noutput_dir: {}\ntraining: {{{}}}\n"
+        rate = "learning_rate: 2.0e-5" if run is one else "learning_rate: 3.0e-5"
+        (run.folder / "recipe.yaml").write_text(settings.format(*dropouts, run.folder, rate))
+    page = beside_page(one, other)
+    (differing,) = re.findall(r"What differs in the configuration</h2>(.*?)</section>", page, flags=re.DOTALL)
+    cells = re.findall(r"<t[dh](?: [^>]*)?>(.*?)</t[dh]>", differing)
+    assert [cells[i : i + 3] for i in range(0, len(cells), 3)] == [
+        ["setting", "one", "other"],
+        ["model.dropout", "0.1", "0.3"],
+        ["model.pals.dropout", "0.3", "0.1"],
+        ["training.learning_rate", "2e-05", "3e-05"],
+    ]
 
 
 def test_a_report_without_a_model_is_named(tmp_path):
