@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,11 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
             for said, picture in run_pictures(shown, seed=seed).items()
         ]
         parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
-    for name in pairs:
-        if name in one.rows:
-            how = "right" if one.report.tasks[name].get("labels") else "nearer"
-            parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is {how}: {name}", disputed(one, other, name)))
+    for name in (name for name in pairs if name in one.rows and name in one.tasks and name in other.tasks):
+        wrong, right = ("wrong", "right") if one.report.tasks[name].get("labels") else ("further off", "nearer")
+        for (better, called), (worse, theirs) in permutations(zip((one, other), names, strict=True)):
+            title = f"Where {theirs} is {wrong} and {called} is {right}: {name}"
+            parts.append(Part(title, disputed(better, worse, name, one.rows[name])))
     data = {called: shown.report.to_dict() for called, shown in zip(names, (one, other), strict=True)}
     return page(f"{names[0]} beside {names[1]}", parts, data=data)
 
@@ -213,12 +215,13 @@ def spelled(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def disputed(one: Shown, other: Shown, name: str) -> str:
-    right = one.answers[name]
-    theirs = mistakes(other.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
-    if one.report.tasks[name].get("labels"):
-        closer = right.values == right.labels
+def disputed(better: Shown, worse: Shown, name: str, rows: Dataset, *, most: int = 10) -> str:
+    """The answers of the worse of two that the other betters, those that it is surest of, or furthest off, first."""
+    ours, theirs = better.answers[name], worse.answers[name]
+    if better.report.tasks[name].get("labels"):
+        closer, sure = ours.values == ours.labels, "probability"
     else:
-        closer = np.abs(right.values - right.labels) < np.abs(other.answers[name].values - right.labels)
-    lines = [[it.text, it.said, it.label, it.sure] for it in theirs if closer[it.row]][:10]
-    return rows_table(["text", "said", "true", "probability, or off by"], lines)
+        closer, sure = np.abs(ours.values - ours.labels) < np.abs(theirs.values - ours.labels), "off by"
+    found = mistakes(worse.tasks[name], theirs, rows, most=len(ours.labels))
+    lines = [[it.text, it.said, it.label, it.sure] for it in found if closer[it.row]][:most]
+    return rows_table(["text", "said", "true", sure], lines) if lines else "<p>Nowhere.</p>"
