@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ..report import replace_text
 
-__all__ = ["Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
+__all__ = ["Link", "Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
 
 FILE = "report.html"
 
@@ -43,6 +44,17 @@ class Part(NamedTuple):
 
     title: str
     body: str
+
+
+class Link(NamedTuple):
+    """A cell of a table that leads to a file, whose path begins where the page lies.
+
+    >>> cell_of(Link("a & b", "my run/report.html"))
+    '<td><a href="my%20run/report.html">a &amp; b</a></td>'
+    """
+
+    text: str
+    path: str
 
 
 def page(title: str, parts: Sequence[Part], *, data: Any = None) -> str:
@@ -81,6 +93,8 @@ def rows_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def cell_of(value: Any) -> str:
+    if isinstance(value, Link):
+        return f'<td><a href="{html.escape(quote(value.path))}">{html.escape(value.text)}</a></td>'
     text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
     kind = ' class="number"' if text[:1] in tuple("0123456789+-.") and len(text) < 40 else ""
     return f"<td{kind}>{html.escape(text)}</td>"
