@@ -24,6 +24,15 @@ th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left
 th { cursor: pointer; }
 td.number { text-align: right; white-space: nowrap; }
 figure { display: inline-block; margin: .5rem; } figure img { background: white; max-width: 100%; }
+.points label, #points-legend span { margin-right: 1.2rem; } #points-legend svg { height: .9em; width: 1.3em; }
+.points .sides { display: flex; flex-wrap: wrap; gap: 1rem; }
+#points-said { flex: 1 1 16rem; overflow-wrap: anywhere; }
+#points-drawn { background: white; flex: 2 1 30rem; max-width: 48rem; min-width: 0; }
+#points-drawn text { fill: #222; font: 13px system-ui, sans-serif; }
+#points-drawn rect, #points-drawn line { fill: none; stroke: #999; }
+#points-drawn .point { cursor: pointer; outline: none; stroke: white; stroke-width: .1; }
+#points-drawn .point.wrong { stroke: #d00; stroke-width: .35; }
+#points-drawn .point.now { stroke: black; stroke-width: .6; }
 pre { background: #8881; overflow-x: auto; padding: .8rem; }
 """
 

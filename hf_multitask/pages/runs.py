@@ -31,6 +31,7 @@ from ..recipe import read_yaml
 from ..report import Report
 from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
+from .points import points, points_map
 
 __all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
 
@@ -73,6 +74,8 @@ def run_page(shown: Shown, *, seed: int = 0) -> str:
     parts = [Part("Results", results(report))]
     if can_plot() and (pictures := run_pictures(shown, seed=seed)):
         parts.append(Part("Pictures", figures([(said, embedded(picture)) for said, picture in pictures.items()])))
+    if found := row_by_row(shown, seed=seed):
+        parts.append(Part("Row by row", points_map(found)))
     parts += [
         Part(f"What it is surest of and wrong: {name}", wrong(shown, name))
         for name in shown.answers
@@ -103,6 +106,15 @@ def wrong(shown: Shown, name: str) -> str:
         return "<p>Nothing.</p>"
     sure = "off by" if shown.tasks[name]["metric"] in ("pearson", "spearman") else "probability"
     return rows_table(["text", "said", "true", sure], [[one.text, one.said, one.label, one.sure] for one in found])
+
+
+def row_by_row(shown: Shown, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """The points of each task whose dev rows are there; a page shows their texts, which no picture does."""
+    return {
+        name: points(shown.tasks[name], said, shown.rows[name], shown.embeddings.get(name), seed=seed)
+        for name, said in shown.answers.items()
+        if name in shown.rows
+    }
 
 
 def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
