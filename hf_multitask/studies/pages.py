@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..pages.page import Link, Part, figures, markdown_table, page, preformatted
 from ..plots import can_plot, embedded, sweep_curve
 from ..publishing.manifest import without_places
 from ..recipe import as_written, yaml_text
-from .run_sections import expanded
+from .run_sections import RunSection, expanded
 from .runs import Run
 from .sections import ReproduceRecipe
 from .standing import Standing, table
@@ -24,7 +25,7 @@ def study_page(
     recipe: ReproduceRecipe, rows: Sequence[Standing], runs: Sequence[Run], *, notes: Sequence[str], data: Any
 ) -> str:
     """The table, a curve for each sweep of one setting, what searches left, the runs and the study's configuration."""
-    parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
+    parts = [Part("About", "".join(f"<p>{html.escape(note)}</p>" for note in notes))] if notes else []
     parts.append(
         Part(
             "Published and ours" if recipe.published else "Beside each other",
@@ -42,8 +43,13 @@ def study_page(
 
 
 def configuration(recipe: ReproduceRecipe) -> str:
-    """What a study's recipe says, without the places on this machine, and without what stands in the table's part."""
+    """What a study's recipe says, of each run what it says itself, and no places on this machine."""
     said = {name: value for name, value in as_written(recipe).items() if name not in SHOWN}
+    silent = asdict(RunSection())
+    said["runs"] = {
+        run: {name: value for name, value in settings.items() if value != silent[name]}
+        for run, settings in said["runs"].items()
+    }
     return yaml_text(without_places(said))
 
 

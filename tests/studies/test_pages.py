@@ -73,6 +73,7 @@ def test_the_configuration_reads_back_and_names_no_place(finished, study, tmp_pa
     parts, text = page_of(recipe, finished)
     said = yaml.safe_load(html.unescape(re.search("<pre>(.*)</pre>", parts["Configuration"], flags=re.DOTALL)[1]))
     assert (said["trunk"], said["data_dir"], said["output_dir"]) == ("mini", "data", "out")
+    assert said["runs"] == runs
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(said))
     assert read_recipe(ReproduceRecipe, ["--config", str(tmp_path / "again.yaml")]).runs == recipe.runs
