@@ -24,7 +24,8 @@ th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left
 th { cursor: pointer; }
 td.number { text-align: right; white-space: nowrap; }
 figure { display: inline-block; margin: .5rem; } figure img { background: white; max-width: 100%; }
-.points label, #points-legend span { margin-right: 1.2rem; } #points-legend svg { height: .9em; width: 1.3em; }
+.points label, #points-legend span { margin-right: 1.2rem; }
+#points-legend svg { background: white; height: 1em; margin-right: .3em; }
 .points .sides { display: flex; flex-wrap: wrap; gap: 1rem; }
 #points-said { flex: 1 1 16rem; overflow-wrap: anywhere; }
 #points-drawn { background: white; flex: 2 1 30rem; max-width: 48rem; min-width: 0; }
