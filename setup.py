@@ -43,7 +43,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["hf_multitask", "hf_multitask.*"]), "hf_multitask.model_cards"],
     package_dir={"hf_multitask.model_cards": "model_cards"},
-    package_data={"hf_multitask.model_cards": ["*.md"]},
+    package_data={"hf_multitask.model_cards": ["*.md"], "hf_multitask.pages": ["*.js"]},
     install_requires=[
         # Lower bounds are the tested versions where an API of theirs is used that is new in them.
         "torch>=2.6",

@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from browsing import NEEDED, chromium
 from commands import ROOT
 from hub_server import Hub
 
@@ -16,16 +16,12 @@ from hf_multitask.hub import push_model
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning"),
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="no chromium and chromedriver here: apt-get install chromium chromium-driver",
-    ),
+    NEEDED,
 ]
 PATIENCE = 120
 """Seconds in which a page must have come or changed."""
@@ -73,13 +69,8 @@ def address(ensemble, monkeypatch, tmp_path):
 
 @pytest.fixture
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for word in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "window-size=1200,1000"):
-        options.add_argument(f"--{word}")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 def test_a_visitor_types_and_reads_what_every_task_and_member_says(address, browser, ensemble, tmp_path):

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ..report import replace_text
 
-__all__ = ["Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
+__all__ = ["Link", "Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
 
 FILE = "report.html"
 
@@ -23,6 +24,16 @@ th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left
 th { cursor: pointer; }
 td.number { text-align: right; white-space: nowrap; }
 figure { display: inline-block; margin: .5rem; } figure img { background: white; max-width: 100%; }
+.points label, #points-legend span { margin-right: 1.2rem; }
+#points-legend svg { background: white; height: 1em; margin-right: .3em; }
+.points .sides { display: flex; flex-wrap: wrap; gap: 1rem; }
+#points-said { flex: 1 1 16rem; overflow-wrap: anywhere; }
+#points-drawn { background: white; flex: 2 1 30rem; max-width: 48rem; min-width: 0; }
+#points-drawn text { fill: #222; font: 13px system-ui, sans-serif; }
+#points-drawn rect, #points-drawn line { fill: none; stroke: #999; }
+#points-drawn .point { cursor: pointer; outline: none; stroke: white; stroke-width: .1; }
+#points-drawn .point.wrong { stroke: #d00; stroke-width: .35; }
+#points-drawn .point.now { stroke: black; stroke-width: .6; }
 pre { background: #8881; overflow-x: auto; padding: .8rem; }
 """
 
@@ -43,6 +54,17 @@ class Part(NamedTuple):
 
     title: str
     body: str
+
+
+class Link(NamedTuple):
+    """A cell of a table that leads to a file, whose path begins where the page lies.
+
+    >>> cell_of(Link("a & b", "my run/report.html"))
+    '<td><a href="my%20run/report.html">a &amp; b</a></td>'
+    """
+
+    text: str
+    path: str
 
 
 def page(title: str, parts: Sequence[Part], *, data: Any = None) -> str:
@@ -81,6 +103,8 @@ def rows_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def cell_of(value: Any) -> str:
+    if isinstance(value, Link):
+        return f'<td><a href="{html.escape(quote(value.path))}">{html.escape(value.text)}</a></td>'
     text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
     kind = ' class="number"' if text[:1] in tuple("0123456789+-.") and len(text) < 40 else ""
     return f"<td{kind}>{html.escape(text)}</td>"

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from ..assembly.differences import differences
 from ..evaluation.answers import Answers, load_answers
 from ..evaluation.comparison import Pair, gains
 from ..models.objectives import build_objective
@@ -26,9 +28,11 @@ from ..plots import (
     signed,
     task_shares,
 )
+from ..recipe import read_yaml
 from ..report import Report
 from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
+from .points import points, points_map
 
 __all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
 
@@ -71,6 +75,8 @@ def run_page(shown: Shown, *, seed: int = 0) -> str:
     parts = [Part("Results", results(report))]
     if can_plot() and (pictures := run_pictures(shown, seed=seed)):
         parts.append(Part("Pictures", figures([(said, embedded(picture)) for said, picture in pictures.items()])))
+    if found := row_by_row(shown, seed=seed):
+        parts.append(Part("Row by row", points_map(found)))
     parts += [
         Part(f"What it is surest of and wrong: {name}", wrong(shown, name))
         for name in shown.answers
@@ -101,6 +107,15 @@ def wrong(shown: Shown, name: str) -> str:
         return "<p>Nothing.</p>"
     sure = "off by" if shown.tasks[name]["metric"] in ("pearson", "spearman") else "probability"
     return rows_table(["text", "said", "true", sure], [[one.text, one.said, one.label, one.sure] for one in found])
+
+
+def row_by_row(shown: Shown, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """The points of each task whose dev rows are there; a page shows their texts, which no picture does."""
+    return {
+        name: points(shown.tasks[name], said, shown.rows[name], shown.embeddings.get(name), seed=seed)
+        for name, said in shown.answers.items()
+        if name in shown.rows
+    }
 
 
 def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
@@ -174,9 +189,7 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         scores = [one.report.score_of(shown.report.values) for shown in (one, other)]
         lines.append(["score", *scores, str(found["score"])])
     parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
-    settings = [shown.recipe.splitlines() for shown in (one, other)]
-    only = [[line for line in mine if line not in their] for mine, their in (settings, settings[::-1])]
-    parts.append(Part("What differs in the configuration", rows_table(names, [["\n".join(lines) for lines in only]])))
+    parts.append(Part("What differs in the configuration", differing(one, other, names)))
     if can_plot():
         both = [
             (f"{called}, {said}", embedded(picture))
@@ -184,10 +197,11 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
             for said, picture in run_pictures(shown, seed=seed).items()
         ]
         parts.append(Part("Pictures", figures(sorted(both, key=lambda picture: picture[0].partition(", ")[2]))))
-    for name in pairs:
-        if name in one.rows:
-            how = "right" if one.report.tasks[name].get("labels") else "nearer"
-            parts.append(Part(f"Where {names[1]} is wrong and {names[0]} is {how}: {name}", disputed(one, other, name)))
+    for name in (name for name in pairs if name in one.rows and name in one.tasks and name in other.tasks):
+        wrong, right = ("wrong", "right") if one.report.tasks[name].get("labels") else ("further off", "nearer")
+        for (better, called), (worse, theirs) in permutations(zip((one, other), names, strict=True)):
+            title = f"Where {theirs} is {wrong} and {called} is {right}: {name}"
+            parts.append(Part(title, disputed(better, worse, name, one.rows[name])))
     data = {called: shown.report.to_dict() for called, shown in zip(names, (one, other), strict=True)}
     return page(f"{names[0]} beside {names[1]}", parts, data=data)
 
@@ -209,12 +223,25 @@ def alike(one: Shown, other: Shown, name: str) -> bool:
     return mine is not None and theirs is not None and np.array_equal(mine.labels, theirs.labels)
 
 
-def disputed(one: Shown, other: Shown, name: str) -> str:
-    right = one.answers[name]
-    theirs = mistakes(other.tasks[name], other.answers[name], one.rows[name], most=len(right.labels))
-    if one.report.tasks[name].get("labels"):
-        closer = right.values == right.labels
+def differing(one: Shown, other: Shown, names: Sequence[str]) -> str:
+    """The settings that are not the same, with both values; where two runs lie is none of them."""
+    mine, theirs = ({**(read_yaml(shown.folder / "recipe.yaml") or {}), "output_dir": None} for shown in (one, other))
+    found = [[setting, *map(spelled, values)] for setting, *values in differences(mine, theirs)]
+    return rows_table(["setting", *names], found) if found else "<p>Nothing.</p>"
+
+
+def spelled(value: Any) -> str:
+    """A setting's value as a recipe may say it; nothing where it is not set."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def disputed(better: Shown, worse: Shown, name: str, rows: Dataset, *, most: int = 10) -> str:
+    """The answers of the worse of two that the other betters, those that it is surest of, or furthest off, first."""
+    ours, theirs = better.answers[name], worse.answers[name]
+    if better.report.tasks[name].get("labels"):
+        closer, sure = ours.values == ours.labels, "probability"
     else:
-        closer = np.abs(right.values - right.labels) < np.abs(other.answers[name].values - right.labels)
-    lines = [[it.text, it.said, it.label, it.sure] for it in theirs if closer[it.row]][:10]
-    return rows_table(["text", "said", "true", "probability, or off by"], lines)
+        closer, sure = np.abs(ours.values - ours.labels) < np.abs(theirs.values - ours.labels), "off by"
+    found = mistakes(worse.tasks[name], theirs, rows, most=len(ours.labels))
+    lines = [[it.text, it.said, it.label, it.sure] for it in found if closer[it.row]][:most]
+    return rows_table(["text", "said", "true", sure], lines) if lines else "<p>Nowhere.</p>"

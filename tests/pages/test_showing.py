@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 from hf_multitask import Classification, PalConfig, Regression, Task
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.pages.mistakes import mistakes
-from hf_multitask.pages.runs import Shown, beside_page, judged, run_pictures
+from hf_multitask.pages.runs import Shown, beside_page, disputed, judged, run_pictures
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
@@ -49,15 +51,52 @@ def shown(folder, values, labels, extra=()):
     return Shown(folder, tasks, dict.fromkeys(tasks, rows))
 
 
-def test_where_only_one_of_two_is_right_is_shown_and_the_score_is_of_the_same_tasks(tmp_path):
-    one = shown(tmp_path / "one", [0, 0, 1, 1], [0, 1, 1, 1])
-    other = shown(tmp_path / "other", [0, 0, 0, 1], [0, 1, 1, 1], extra=["more"])
+def section(page, title):
+    """What stands under a headline: the cells of its table, row by row, without the head."""
+    (body,) = re.findall(rf"<h2>{re.escape(title)}</h2>(.*?)</section>", page, flags=re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", body)
+    return [re.findall(r"<td(?: [^>]*)?>(.*?)</td>", row) for row in rows][1:]
+
+
+def test_where_only_one_of_two_is_right_is_shown_both_ways_and_the_score_is_of_the_same_tasks(tmp_path):
+    one = shown(tmp_path / "one", [1, 0, 1, 1], [0, 1, 1, 1])
+    other = shown(tmp_path / "other", [0, 0, 0, 0], [0, 1, 1, 1], extra=["more"])
     page = beside_page(one, other)
-    disputes = page[page.index("Where other is wrong and one is right: mood") :]
-    assert "<td>c</td><td>sad</td><td>glad</td>" in disputes
-    assert "<td>b</td>" not in disputes
-    line = page[page.index("<td>score</td>") :].partition("</tr>")[0]
-    assert [f">{number}<" in line for number in ("0.750", "0.500", "0.250")] == [True, True, False]
+    told = [line[:3] for line in section(page, "Where other is wrong and one is right: mood")]
+    assert told == [["c", "sad", "glad"], ["d", "sad", "glad"]]
+    (line,) = section(page, "Where one is wrong and other is right: mood")
+    assert line == ["a", "glad", "sad", f"{1 / (1 + np.exp(-3)):.3f}"]
+    assert [line[:3] for line in section(page, "Results")] == [["mood", "0.500", "0.250"], ["score", "0.500", "0.250"]]
+
+
+def test_disputes_begin_with_what_the_wrong_one_is_surest_of_or_furthest_off(tmp_path):
+    one, other = (shown(tmp_path / name, [0, 0, 0, 0], [0, 0, 0, 1]) for name in ("one", "other"))
+    scores = np.array([[0, 1.0], [0, 3.0], [0, 2.0], [0, 9.0]])
+    other.answers["mood"] = Answers(scores, np.array([1, 1, 1, 1]), one.answers["mood"].labels)
+    assert re.findall("<td>([a-d])</td>", disputed(one, other, "mood", one.rows["mood"])) == ["b", "c", "a"]
+    assert re.findall("<td>([a-d])</td>", disputed(one, other, "mood", one.rows["mood"], most=1)) == ["b"]
+
+    task = Task("near", Regression(0, 5), metric="pearson").describe()
+    for run, values in ((one, [1.0, 1.0, 2.0, 5.0]), (other, [1.5, 4.0, 1.0, 0.0])):
+        said = np.array(values)
+        run.answers["near"] = Answers(said[:, None], said, np.ones(4))
+        run.tasks["near"] = task
+        run.report.tasks["near"] = {"metric": "pearson"}
+    assert re.findall("<td>([a-d])</td>", disputed(one, other, "near", one.rows["mood"])) == ["b", "a"]
+    assert re.findall("<td>([a-d])</td>", disputed(other, one, "near", one.rows["mood"])) == ["d", "c"]
+
+
+def test_what_differs_is_told_by_its_path_though_the_values_stand_on_both_sides(tmp_path):
+    one, other = (shown(tmp_path / name, [0, 0, 1, 1], [0, 1, 1, 1]) for name in ("one", "other"))
+    for run, dropouts in ((one, (0.1, 0.3)), (other, (0.3, 0.1))):
+        settings = "model: {{dropout: {}, pals: {{dropout: {}}}, trunk: null}}\noutput_dir: {}\ntraining: {{{}}}\n"
+        rate = "learning_rate: 2.0e-5" if run is one else "learning_rate: 3.0e-5"
+        (run.folder / "recipe.yaml").write_text(settings.format(*dropouts, run.folder, rate))
+    assert section(beside_page(one, other), "What differs in the configuration") == [
+        ["model.dropout", "0.1", "0.3"],
+        ["model.pals.dropout", "0.3", "0.1"],
+        ["training.learning_rate", "2e-05", "3e-05"],
+    ]
 
 
 def test_a_report_without_a_model_is_named(tmp_path):

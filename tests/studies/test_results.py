@@ -13,6 +13,9 @@ from PIL import Image
 
 from hf_multitask.data.demo import Demo
 from hf_multitask.data.rows import SPLITS, Place, Unreadable
+from hf_multitask.pages.page import write_page
+from hf_multitask.pages.runs import run_page
+from hf_multitask.pages.showing import show
 from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
@@ -176,6 +179,19 @@ def test_no_text_no_weight_and_no_place_is_there(shown, study):
     assert str(Path(study[1].output_dir).parent) not in told
     assert str(Path.home()) not in told
     assert not re.search(r"(?<![\w.])/\w+/", told)
+
+
+def test_no_page_goes_there_since_pages_show_texts(study, tmp_path):
+    _, recipe, runs = study
+    recipe, first = replace(recipe, reports=True), next(Demo(64).rows(SST, "dev")).first
+    finished = [run for run in runs if run.finished and run.script.stem != "tune"]
+    pages = [write_page(run_page(show(run.folder)), run.folder) for run in finished]
+    assert any(first in page.read_text() for page in pages)
+    tables = write_tables(recipe, runs)
+    assert (Path(recipe.output_dir) / "report.html").is_file()
+    write_results(recipe, runs, tables, tmp_path)
+    assert not [name for name in files_of(tmp_path) if name.endswith(".html")]
+    assert not [name for name in files_of(tmp_path) if first.encode() in (tmp_path / name).read_bytes()]
 
 
 def test_predictions_are_those_of_evaluate(shown, study, tmp_path):
