@@ -78,7 +78,7 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
     notes = list(said.notes)
     drawn: dict[str, Any] = {}
     if can_plot():
-        drawn = pictures(recipe, runs, tables.rows or standings((), runs), best)
+        drawn = pictures(recipe, runs, tables.rows or standings((), runs), best, best_run(trained(reports)))
     else:
         notes.append("There are no pictures: matplotlib is not installed.")
     written = [folder / name for name in ("table.md", "table.json", *said.files)]
@@ -133,6 +133,11 @@ def best_run(reports: Mapping[Run, Report]) -> Run | None:
     return max(own, key=lambda run: own[run])
 
 
+def trained(reports: Mapping[Run, Report]) -> dict[Run, Report]:
+    """Those of single models."""
+    return {run: report for run, report in reports.items() if run.script.stem == "train"}
+
+
 def fair_values(report: Report) -> Mapping[str, float]:
     """What a run reached on rows by which nobody chose it."""
     return report.beside.get("cross-fitted", report.values)
@@ -169,15 +174,20 @@ def answer_test(folder: Path, place: Path) -> Said:
 
 
 def pictures(
-    recipe: ReproduceRecipe, runs: Sequence[Run], rows: Sequence[Standing], best: Run | None
+    recipe: ReproduceRecipe, runs: Sequence[Run], rows: Sequence[Standing], best: Run | None, single: Run | None
 ) -> dict[str, Any]:
-    """The sweeps, of each search the first seed's pictures, and those of the best row."""
+    """The sweeps, of each search the first seed's pictures, and those of the best row.
+
+    An ensemble has neither a course nor embeddings, of which the best single run has pictures.
+    """
     firsts: dict[str, Run] = {}
     for run in runs:
         if run.finished:
             firsts.setdefault(run.name, run)
     found = study_pictures(recipe, rows, list(firsts.values()))
-    return found | ({} if best is None else run_pictures(show(best.folder)))
+    own = {} if best is None else run_pictures(show(best.folder))
+    alone = {} if single in (None, best) else run_pictures(show(single.folder))
+    return found | own | {f"best single: {title}": picture for title, picture in alone.items() if title not in own}
 
 
 def fitted(found: Mapping[str, Any], room: int) -> dict[str, bytes]:

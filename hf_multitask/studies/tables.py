@@ -99,5 +99,6 @@ def legend(recipe: ReproduceRecipe, trunk: str, finished: Collection[int]) -> st
         f"{start} {trunk}, {seeds}. {whose} is judged on dev, sts by Pearson's "
         f"r{turned}; the score counts it as (r + 1) / 2.{computed} "
         f"Intervals: 95%, by a bootstrap of {drawn}. Both sides of a difference have answered the "
-        "same rows, with the same seeds. One whose interval holds zero is inside the noise."
+        "same rows, with the same seeds. One whose interval holds zero is inside the noise; "
+        "of twenty that are nothing at all, about one is called more."
     )

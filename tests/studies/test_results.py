@@ -19,9 +19,10 @@ from hf_multitask.pages.showing import show
 from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
-from hf_multitask.studies.results import best_run, fitted, write_results
+from hf_multitask.studies.results import best_run, fitted, pictures, write_results
 from hf_multitask.studies.runs import Run, minutes_of
 from hf_multitask.studies.sections import ReproduceRecipe
+from hf_multitask.studies.standing import standings
 from hf_multitask.studies.tables import write_tables
 from hf_multitask.tasks import QQP, SST, STS
 
@@ -238,6 +239,15 @@ def test_without_a_test_split_a_sentence_says_so(lacking, study, monkeypatch, tm
     assert f"sts: the data {lacking}, so that nothing is predicted." in said
     found = {path.name for path in (tmp_path / "predictions").iterdir()}
     assert found == {"sst-test-output.csv", "para-test-output.csv", "mine.txt"}
+
+
+def test_beside_an_ensemble_the_best_single_run_has_the_pictures_that_it_lacks(study):
+    _, recipe, runs = study
+    both, rate = (next(run for run in runs if run.name == name) for name in ("both", "rate-0.01"))
+    found = pictures(recipe, runs, standings((), runs), both, rate)
+    assert {"sst: member agreement", "best single: learning curves", "best single: sst: t-SNE"} <= set(found)
+    assert not [title for title in found if title.removeprefix("best single: ") in set(found) - {title}]
+    assert not [title for title in pictures(recipe, runs, standings((), runs), rate, rate) if "best single" in title]
 
 
 def test_pictures_share_the_room_that_is_left():
