@@ -225,8 +225,8 @@ def described(best: Run, reports: Mapping[Run, Report], rows: Sequence[Standing]
     own = {run.seed: score_of(report) for run, report in reports.items() if run.name == best.name}
     found = {"run": best.name, "seed": best.seed, "rows": [row.row.row for row in rows if row.row.run == best.name]}
     found |= {"score": own[best.seed], "dev": reports[best].values, "score_by_seed": own, "mean": mean(own.values())}
-    if (fair := fair_values(reports[best])) is not reports[best].values:
-        found["score_crossfitted"] = score_of(reports[best], values=fair)
+    if "cross-fitted" in reports[best].beside:
+        found["score_crossfitted"] = score_of(reports[best], values=fair_values(reports[best]))
     return found | ({"test": said.scores} if said.scores else {})
 
 

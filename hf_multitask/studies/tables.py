@@ -18,7 +18,7 @@ __all__ = ["Tables", "trunk_of", "write_tables"]
 NEW = "a new minBERT"
 FITTED = (
     " Ensembles that choose on dev flatter: cross-fitted is their score where each half of dev is answered by what the "
-    "other half chose."
+    "other half chose, and differences are of these answers."
 )
 
 
