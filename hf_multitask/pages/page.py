@@ -13,16 +13,20 @@ from ..report import replace_text
 __all__ = ["Link", "Part", "figures", "markdown_table", "page", "preformatted", "rows_table", "write_page"]
 
 FILE = "report.html"
+SHORT = 40
+"""Numbers of fewer characters stay on one line."""
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?(( ±| to| \().*)?")
 
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.wide { overflow-x: auto; }
+.wide { left: 50%; max-width: calc(100vw - 2rem); min-width: 100%; overflow-x: auto; position: relative;
+  transform: translateX(-50%); width: max-content; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left; vertical-align: top; }
 th { cursor: pointer; }
-td.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; } .short { white-space: nowrap; }
 figure { display: inline-block; margin: .5rem; } figure img { background: white; max-width: 100%; }
 .points label, #points-legend span { margin-right: 1.2rem; }
 #points-legend svg { background: white; height: 1em; margin-right: .3em; }
@@ -92,22 +96,41 @@ def write_page(text: str, folder: str | Path, name: str = FILE) -> Path:
 
 
 def rows_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; what is a number, or looks like one, stands to the right.
+    """A table; columns of what are numbers, or mostly look like some, stand to the right.
 
     >>> print(rows_table(["task"], [["a < b"]]).count("&lt;"))
     1
     """
-    top = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
-    lines = "\n".join(f"<tr>{''.join(cell_of(cell) for cell in row)}</tr>" for row in rows)
+    columns = [[row[at] for row in rows] for at in range(len(head))]
+    right = [mostly_numbers(column) for column in columns]
+    classes = [' class="number"' if numbers else "" for numbers in right]
+    top = "".join(f"<th{kind}>{html.escape(str(cell))}</th>" for cell, kind in zip(head, classes, strict=True))
+    cells = ["".join(cell_of(cell, right=numbers) for cell, numbers in zip(row, right, strict=True)) for row in rows]
+    lines = "\n".join(f"<tr>{line}</tr>" for line in cells)
     return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>'
 
 
-def cell_of(value: Any) -> str:
+def cell_of(value: Any, *, right: bool = False) -> str:
     if isinstance(value, Link):
         return f'<td><a href="{html.escape(quote(value.path))}">{html.escape(value.text)}</a></td>'
-    text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
-    kind = ' class="number"' if text[:1] in tuple("0123456789+-.") and len(text) < 40 else ""
+    text = spoken(value)
+    kinds = [*(["number"] if right else []), *(["short"] if right and len(text) < SHORT else [])]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<td{kind}>{html.escape(text)}</td>"
+
+
+def spoken(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def mostly_numbers(column: Sequence[Any]) -> bool:
+    """Whether most of what stands in a column are numbers, with their intervals or without.
+
+    >>> mostly_numbers(["0.1", "not given", "+0.2 (-0.1 to +0.5)"]), mostly_numbers(["2 models", "7 models", "0.1"])
+    (True, False)
+    """
+    said = [text for value in column if not isinstance(value, Link) and (text := spoken(value))]
+    return 2 * sum(bool(NUMBER.fullmatch(text)) for text in said) > len(said)
 
 
 def markdown_table(text: str) -> str:
