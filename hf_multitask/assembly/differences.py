@@ -1,5 +1,6 @@
 """In which settings two recipes differ, as plain values by their dotted paths."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[Difference]:
     elif isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("class") == new.get("class"):
         for key in dict.fromkeys([*old, *new]):
             yield from differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-    elif placed(old) != placed(new):
+    elif located(old) != located(new):
         yield Difference(path, old, new)
 
 
@@ -48,12 +49,13 @@ def called(value: Any) -> list[Any]:
     return [item.get("name", item) for item in value]
 
 
-def placed(value: Any) -> Any:
+def located(value: Any) -> Any:
     """A value in which files and folders that are there are told by one name, however they are spelled."""
     if isinstance(value, Mapping):
-        return {key: placed(child) for key, child in value.items()}
+        return {key: located(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [placed(child) for child in value]
-    if isinstance(value, str) and value and Path(value).exists():
+        return [located(child) for child in value]
+    # Of a text that is too long for a name, Path.exists would raise.
+    if isinstance(value, str) and value and os.path.exists(value):
         return str(Path(value).resolve())
     return value

@@ -67,9 +67,10 @@ def used(folder: Path) -> bool:
     """Whether a run lies there.
 
     One that failed before its first checkpoint leaves its recipe alone, and is none; neither is one that was killed
-    while it wrote that, which leaves a hidden file.
+    while it wrote that, which leaves `.recipe.yaml.` and a number.
     """
-    return folder.is_dir() and any(file.name[0] != "." and file.name != "recipe.yaml" for file in folder.iterdir())
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    return any(name != "recipe.yaml" and not name.startswith(".recipe.yaml.") for name in names)
 
 
 def places(value: Any, *, named: bool = False) -> Iterator[str]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..evaluation.answers import load_answers
+from ..evaluation.answers import Answers, load_answers
 from ..metrics import METRICS
-from ..models.combiners import Combiner
+from ..models.combiners import Combiner, Mean, Vote
+from ..models.configuration_ensemble import EnsembleConfig
 from ..models.encoding import Texts
 from ..models.members import spelled
-from ..models.modeling_ensemble import EnsembleModel
+from ..models.modeling_ensemble import EnsembleModel, read_config
 from ..models.modeling_multitask import MultitaskModel
 from ..models.objectives import Objective, Prediction, build_objective
 
@@ -37,7 +38,8 @@ class Ballot:
     """What the members say on the labelled rows of one task: scores [members, rows, outputs] and labels [rows].
 
     `seconds` [members] is how long each took to say it. Who does not know the task has scores of zero. In `fair_scores`
-    a member that was itself chosen by these very rows says of each half what was chosen on the other.
+    a member that was itself chosen by these very rows says of each half what was chosen on the other; of those whose
+    numbers are `unfair` it is not known.
     """
 
     task: dict[str, Any]
@@ -46,6 +48,7 @@ class Ballot:
     knowing: tuple[bool, ...]
     seconds: tuple[float, ...] = ()
     fair_scores: Tensor | None = None
+    unfair: tuple[int, ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -120,6 +123,7 @@ def collect(
     A member's scores are known again by what it is in memory, and by the texts.
     """
     folder = None if cache is None else Path(cache)
+    left = [{} if source.folder is None else load_answers(source.folder) for source in ensemble.sources]
     names = [name_of(ensemble, number, folder) for number in range(len(ensemble.sources))]
     ballots = {}
     for task, data in rows.items():
@@ -133,19 +137,32 @@ def collect(
         ]
         labels = np.asarray(data.with_format(None)["label"][:])
         scores, seconds = zip(*found, strict=True)
-        fair = [fair_of(ensemble, number, task, said, labels) for number, said in enumerate(scores)]
-        both = torch.stack(list(scores)), torch.stack(fair)
-        ballots[task] = Ballot(ensemble.tasks[task], both[0], labels, tuple(knowing), seconds, both[1])
+        ballot = Ballot(ensemble.tasks[task], torch.stack(list(scores)), labels, tuple(knowing), seconds)
+        ballots[task] = with_fair(ballot, ensemble, task, [answers.get(task) for answers in left])
     return ballots
 
 
-def fair_of(ensemble: EnsembleModel, number: int, task: str, said: Tensor, labels: np.ndarray) -> Tensor:
-    """What a member says [n, outputs], cross-fitted if its folder tells that it was chosen by rows of these labels."""
-    folder = ensemble.sources[number].folder
-    kept = None if folder is None else load_answers(folder).get(task)
-    if kept is None or kept.fair_scores is None or not np.array_equal(kept.labels, labels):
-        return said
-    return ensemble.heard(task, ensemble.member(number), torch.from_numpy(kept.fair_scores))
+def with_fair(ballot: Ballot, ensemble: EnsembleModel, task: str, left: Sequence[Answers | None]) -> Ballot:
+    """A ballot with what those of the members say cross-fitted whose folders have `left` answers to the same rows."""
+    fair, unfair = ballot.scores.clone(), list[int]()
+    for number in ballot.able:
+        config, kept = config_of(ensemble, number), left[number]
+        if kept is not None and kept.fair_scores is not None and np.array_equal(kept.labels, ballot.labels):
+            fair[number] = ensemble.heard(task, config, torch.from_numpy(kept.fair_scores))
+        elif isinstance(config, EnsembleConfig) and chosen(config, task):
+            unfair.append(number)
+    same = torch.equal(fair, ballot.scores)
+    return replace(ballot, fair_scores=None if same else fair, unfair=tuple(unfair))
+
+
+def config_of(ensemble: EnsembleModel, number: int) -> Any:
+    """The configuration of a member, which is not read for that."""
+    return ensemble.members[number].config if len(ensemble.members) else read_config(ensemble.sources[number], number)
+
+
+def chosen(config: EnsembleConfig, task: str) -> bool:
+    """Whether some rows may have chosen how an ensemble answers: all but a mean or a vote is fitted to something."""
+    return type(config.combiner(task)) not in (Mean, Vote) or task in config.temperatures
 
 
 @dataclass(frozen=True)

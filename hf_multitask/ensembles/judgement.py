@@ -61,7 +61,7 @@ def judge(
     about |= {**made.about, "best_single": best_single(ballots, names)}
     about["gains"] = {how: {name: gain.describe() for name, gain in each.items()} for how, each in found.items()}
     about["calibration"] = calibration(made, ballots)
-    about["notes"] = [*notes(found), *told(about["calibration"])]
+    about["notes"] = [*notes(found), *told(about["calibration"]), *unfair(ballots)]
     options: Any = {"seed": seed, "resamples": resamples, "beside": beside}
     report = evaluate(Recorded(tasks, made.scores), dict(rows), answers=answers, **options, **about)
     if answers is not None:
@@ -75,6 +75,16 @@ def judge(
     report.seconds = made.seconds
     report.examples_per_second = sum(len(ballot.labels) for ballot in ballots.values()) / made.seconds
     return report
+
+
+def unfair(ballots: Ballots) -> list[str]:
+    """Which members no cross-fitting reaches, in a line for each task that has some."""
+    return [
+        f"Of {name}, what member {', '.join(map(str, ballot.unfair))} chose is not cross-fitted: its folder has no "
+        "answers to these rows."
+        for name, ballot in ballots.items()
+        if ballot.unfair
+    ]
 
 
 def paired(ballots: Ballots, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Pair]:

@@ -97,12 +97,13 @@ def mix(
     members = [ensemble.member(number) for number in range(len(ensemble.sources))]
     everyone = tuple(range(len(members)))
     tasted: dict[tuple[int, ...], dict[str, Tensor]] = {}
+    fair = {name: ballot.fairly() for name, ballot in ballots.items()}
 
     def cook(numbers: Sequence[int]) -> MultitaskModel:
         chosen = [members[number] for number in numbers]
         return soup(chosen, None if prior is None else [prior[number] for number in numbers])
 
-    def taste(numbers: Sequence[int]) -> dict[str, Tensor]:
+    def taste(numbers: Sequence[int], ballots: Ballots) -> dict[str, Tensor]:
         kind = tuple(sorted(numbers))
         if len(kind) == 1:
             return {name: ballot.scores[kind[0]] for name, ballot in ballots.items()}
@@ -110,13 +111,13 @@ def mix(
             tasted[kind] = answers_of(cook(kind), rows, batch_size)[0]
         return tasted[kind]
 
-    def pick(seen: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    def pick(seen: Mapping[str, np.ndarray], ballots: Ballots) -> tuple[int, ...]:
         if not greedily:
             return everyone
         parts = {name: ballot.rows(seen[name]) for name, ballot in ballots.items()}
 
         def worth(numbers: Sequence[int]) -> float:
-            found = taste(numbers)
+            found = taste(numbers, ballots)
             values = {name: part.judge(part.values(found[name][seen[name]])) for name, part in parts.items()}
             return mean_score({name: part.task for name, part in parts.items()}, values)
 
@@ -125,12 +126,19 @@ def mix(
 
     # Before anything is tasted, so that models which make no soup are told at once.
     cook(everyone)
-    kept = pick(all_rows(ballots))
+    kept = pick(all_rows(ballots), ballots)
     made = cook(kept)
     found, seconds = answers_of(made, rows, batch_size)
     about = {"soup": list(kept)}
     return finished(
-        made, ballots, found, lambda seen: taste(pick(seen)), seconds, about, calibrated=calibrated, seed=seed
+        made,
+        ballots,
+        found,
+        lambda seen: taste(pick(seen, fair), fair),
+        seconds,
+        about,
+        calibrated=calibrated,
+        seed=seed,
     )
 
 

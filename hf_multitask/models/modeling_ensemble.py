@@ -257,7 +257,7 @@ class EnsembleModel(Pushed, PreTrainedModel):  # type: ignore[misc]
         return self.config.combiner(task).weigh(self.config.knowing(task)).nonzero().flatten().tolist()
 
     def heard(self, task: str, member: Any, scores: Tensor) -> Tensor:
-        """What a member says of a task [n, outputs], in terms of the ensemble's objective."""
+        """What a member, or whoever has its `tasks`, says of one [n, outputs], in terms of the ensemble's objective."""
         own = build_objective(member.tasks[task]["objective"])
         # In double precision, in which the mean of equal scores is what they are.
         return translated(scores.double(), own, self.config.objective(task))

@@ -70,7 +70,7 @@ def points(
         }
         for row in chosen.tolist()
     ]
-    return {"of": len(said.labels), "labels": names, "colours": shades(names or [""]), "maps": maps, "rows": listed}
+    return {"of": count, "labels": names, "colours": shades(names or [""]), "maps": maps, "rows": listed}
 
 
 def of_numbers(said: Answers, space: Sequence[float]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     """Two runs side by side: their results, what differs in how they were made, and where only one is right."""
     names = told_apart(one.folder, other.folder)
     pairs = {
-        name: Pair.of(entry, one.answers[name].values, other.answers[name].values, one.answers[name].labels)
+        name: Pair.of(entry, one.answers[name].fair, other.answers[name].fair, one.answers[name].labels)
         for name, entry in one.report.tasks.items()
         if alike(one, other, name)
     }
@@ -188,7 +188,9 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         # Of the same tasks on both sides, whatever else the other is judged by.
         scores = [one.report.score_of(shown.report.values) for shown in (one, other)]
         lines.append(["score", *scores, str(found["score"])])
-    parts = [Part("Results", rows_table(["task", *names, "gain, 95% interval"], lines))]
+    chose = any(shown.answers[name].fair_values is not None for shown in (one, other) for name in pairs)
+    gain = "gain, cross-fitted, 95% interval" if chose else "gain, 95% interval"
+    parts = [Part("Results", rows_table(["task", *names, gain], lines))]
     parts.append(Part("What differs in the configuration", differing(one, other, names)))
     if can_plot():
         both = [

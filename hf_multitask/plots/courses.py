@@ -133,7 +133,7 @@ def sweep_curve(
     baseline: tuple[str, float] | None = None,
     here: Mapping[float, float] | None = None,
 ) -> Any:
-    """A measure by a setting: ours, what was published, and the `baseline` (name, value) without the setting.
+    """A measure by a setting: ours, what was published, and the `baseline` (name, value) that ours is compared with.
 
     What is ours has the 95% `intervals` {setting: (low, high)} where these are given, or else the deviation over the
     seeds where there is one. Places are those of what was published; `here` says what ours had there where that is

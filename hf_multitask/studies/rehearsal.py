@@ -45,10 +45,8 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> str:
     transformers.utils.logging.disable_progress_bar()
     faults: list[str] = []
     kept: dict[str, Any] = {}
+    stepped: set[Run] = set()
     sections = study.sections()
-    if any(searching(run) for run in runs):
-        # Its lack is a sentence, here as later.
-        import_module("optuna")
     with TemporaryDirectory() as folder:
         for run in tqdm(runs, unit="run"):
             section = sections[run.name]
@@ -57,32 +55,30 @@ def rehearse(study: ReproduceRecipe, runs: Sequence[Run]) -> str:
                 continue
             try:
                 recipe = read(run, section.script)
+                if section.script == "tune" or (section.script == "ensemble" and recipe.rule == "weighted"):
+                    # Its lack is a sentence, here as later.
+                    import_module("optuna")
                 if section.init_from is not None:
                     recipe.model = fresh(recipe, run, runs, sections)
                 for number, one in enumerate(attempts(section.script, recipe)):
                     step(one, Path(folder, f"{run.folder.name}-{number}"), kept)
+                    stepped.add(run)
             except (ValueError, RuntimeError, OSError) as error:
                 faults.append(f"{run.folder.name}: {error}")
     gc.unfreeze()
     if faults:
         raise RecipeError(faults)
-    return done(runs, sections)
+    return told(runs, sections, len(stepped))
 
 
-def done(runs: Sequence[Run], sections: Mapping[str, RunSection]) -> str:
+def told(runs: Sequence[Run], sections: Mapping[str, RunSection], stepped: int) -> str:
     """What a rehearsal without a fault did."""
     chosen = sum(sections[run.name].best_of is not None for run in runs)
     read_only = sum(sections[run.name].script == "ensemble" for run in runs)
-    said = [f"{len(runs) - chosen - read_only} were built and did their first step"]
+    said = [f"{stepped} were built and did their first step"]
     said += [f"the settings of {read_only} ensembles were read"] if read_only else []
     said += [f"{chosen} are trained by what a search will find"] if chosen else []
     return f"All {len(runs)} runs can begin: {', '.join(said)}. Nothing was kept but their recipes."
-
-
-def searching(run: Run) -> bool:
-    """Whether a run needs Optuna."""
-    kind = run.script.stem
-    return kind == "tune" or (kind == "ensemble" and read(run, kind).rule == "weighted")
 
 
 def read(run: Run, script: str) -> Any:

@@ -226,7 +226,9 @@ def described(best: Run, reports: Mapping[Run, Report], rows: Sequence[Standing]
     found = {"run": best.name, "seed": best.seed, "rows": [row.row.row for row in rows if row.row.run == best.name]}
     found |= {"score": own[best.seed], "dev": reports[best].values, "score_by_seed": own, "mean": mean(own.values())}
     if "cross-fitted" in reports[best].beside:
-        found["score_crossfitted"] = score_of(reports[best], values=fair_values(reports[best]))
+        each = {run.seed: report for run, report in reports.items() if run.name == best.name}
+        fair = {seed: score_of(report, values=fair_values(report)) for seed, report in each.items()}
+        found |= {"crossfitted": fair[best.seed], "crossfitted_by_seed": fair, "mean_crossfitted": mean(fair.values())}
     return found | ({"test": said.scores} if said.scores else {})
 
 

@@ -159,11 +159,14 @@ def lacking(run: Run) -> str:
 
 
 def results(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """What each finished run reached: {run, seed, score, minutes, TASK: its own metric}."""
+    """What each finished run reached: {run, seed, score, minutes, TASK: its own metric}, ensembles cross-fitted too."""
     for run in runs:
         if run.finished and run.script.stem != "tune":
             report = Report.load(run.folder)
             found = {"run": run.name, "seed": run.seed, **report.values, "score": report.score}
+            fair = report.beside.get("cross-fitted", {})
+            if set(report.counted) <= set(fair):
+                found["cross-fitted"] = report.score_of(fair)
             yield {**found, "minutes": minutes_of(run)}
 
 

@@ -1,5 +1,6 @@
 """What was published beside what runs reached, row by row."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import mean, stdev
@@ -19,6 +20,10 @@ CORE = ("sst", "qqp", "sts")
 NUMBERS = (*CORE, "cfimdb", "score", "speed")
 """What a paper's row may hold."""
 OURS = "not in the paper"
+MODELS = ("train", "ensemble")
+"""Scripts that make a model which is judged like any."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,8 +72,8 @@ class Standing:
     """A row of the table: theirs beside ours, as mean and deviation over the seeds, and the gain over a reference.
 
     `interval` is that of what the row is compared in. `seeds` are those of the row, and `shared` those that the gain is
-    of. `crossfitted` is the score of an ensemble that answers each half of the rows by what the other half chose; its
-    gain is of these answers.
+    of. `crossfitted` is what an ensemble reaches in that when it answers each half of the rows by what the other half
+    chose; its gain is of these answers.
     """
 
     row: Published
@@ -85,7 +90,8 @@ class Standing:
         content = {**row, "published": self.theirs, "seeds": list(self.seeds), "gain_seeds": list(self.shared)}
         content["ours"] = {name: {"mean": m, "deviation": d} for name, (m, d) in self.ours.items()}
         content["ci95"] = None if self.interval is None else list(self.interval)
-        content["score_crossfitted"] = None if self.crossfitted is None else self.crossfitted[0]
+        fair = self.crossfitted
+        content["crossfitted"] = None if fair is None else {"mean": fair[0], "deviation": fair[1]}
         content["gain"] = None if self.gain is None else {**self.gain.describe(), "noise": noise(self.gain)}
         return content
 
@@ -102,12 +108,22 @@ def standings(
         name: {run.seed: run for run in runs if run.name == name and run.finished}
         for name in dict.fromkeys(run.name for run in runs)
     }
-    said = {name: {seed: load_answers(run.folder) for seed, run in own.items()} for name, own in finished.items()}
-    judged = CORE if rows else tasks_of(finished.get(reference, {}) if reference else next(iter(finished.values()), {}))
+    said = {name: {seed: answers_of(run) for seed, run in own.items()} for name, own in finished.items()}
+    models = {name: own for name, own in finished.items() if any(run.script.stem in MODELS for run in own.values())}
+    judged = CORE if rows else tasks_of(models.get(reference or "") or next(iter(models.values()), {}))
     return [
         standing(row, row.numbers(sts), finished.get(row.run or "", {}), said, row.against or reference, judged)
         for row in every
     ]
+
+
+def answers_of(run: Run) -> dict[str, Answers]:
+    """What a finished run left; nothing of an ensemble that does not tell what it says cross-fitted."""
+    said = load_answers(run.folder)
+    if run.script.stem == "ensemble" and any(one.fair_values is None for one in said.values()):
+        logger.warning("%s does not say what it answers cross-fitted. Remove it, and it is made anew.", run.folder)
+        return {}
+    return said
 
 
 def tasks_of(runs: Mapping[int, Run]) -> tuple[str, ...]:
@@ -132,11 +148,8 @@ def standing(
     ):
         if values := [found for report in reports.values() if (found := number(report, name, judged)) is not None]:
             ours[name] = spread(values)
-    apart = [report.beside.get("cross-fitted", {}) for report in reports.values()]
-    fitted = [
-        score_of(each, judged, of) for each, of in zip(reports.values(), apart, strict=True) if set(judged) <= set(of)
-    ]
     counted = judged if row.by == "score" else [row.by]
+    fitted = [found for report in reports.values() if (found := crossfitted(report, row.by, judged)) is not None]
     seeds = comparable(said, said, counted)
     span = span_of(pairs(said, None, reports[seeds[0]], seeds, counted), row.by) if seeds else None
     shared = comparable(said, base, counted) if row.run != reference else ()
@@ -177,6 +190,14 @@ def score_of(report: Report, tasks: Sequence[str] = CORE, values: Mapping[str, f
     """The mean of some tasks, whatever else the run is judged by; of other `values` than what it reached."""
     reached = report.values if values is None else values
     return mean(unit_score(report.tasks[name]["metric"], reached[name]) for name in tasks)
+
+
+def crossfitted(report: Report, by: str, judged: Sequence[str]) -> float | None:
+    """What an ensemble reaches cross-fitted in what its row is compared in."""
+    values = report.beside.get("cross-fitted", {})
+    if by != "score":
+        return values.get(by)
+    return score_of(report, judged, values) if set(judged) <= set(values) else None
 
 
 def number(report: Report, name: str, judged: Sequence[str]) -> float | None:
@@ -237,7 +258,7 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
             line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper and name in NUMBERS else [])]
             if name == "score":
                 line.append("" if one.interval is None else within(one.row.by, *one.interval))
-                line += [shown(one.crossfitted)] if fitted else []
+                line += [shown(one.crossfitted) + (of_task(one.row.by) if one.crossfitted else "")] if fitted else []
         if compared:
             said = [compared_to(one.row, one.gain) + of_seeds(one.shared, every)] if one.gain else [""]
             line += [*said, ("yes" if noise(one.gain) else "no") if one.gain else ""]
@@ -254,13 +275,17 @@ def columns_of(found: Sequence[Standing]) -> list[str]:
 
 def within(by: str, low: float, high: float) -> str:
     """An interval in words, with what it is of where that is not the score."""
-    return f"{low:.3f} to {high:.3f}{'' if by == 'score' else f' in {by}'}"
+    return f"{low:.3f} to {high:.3f}{of_task(by)}"
+
+
+def of_task(by: str) -> str:
+    return "" if by == "score" else f" in {by}"
 
 
 def compared_to(row: Published, gain: Gain) -> str:
     """A gain in words, with what it is counted in and over whom where that is not the score and the reference."""
     over = f", against {row.against}" if row.against else ""
-    return f"{gain}{'' if row.by == 'score' else f' in {row.by}'}{over}"
+    return f"{gain}{of_task(row.by)}{over}"
 
 
 def of_seeds(seeds: Sequence[int], every: Collection[int]) -> str:

@@ -42,6 +42,6 @@ def test_a_run_that_was_killed_while_it_wrote_its_recipe_can_begin_again(tmp_pat
     (tmp_path / "out" / ".recipe.yaml.1234").write_text("tas")
     claim_folder(recipe)
     assert (tmp_path / "out" / "recipe.yaml").is_file()
-    (tmp_path / "out" / "thesis.tex").touch()
+    (tmp_path / "out" / ".model").mkdir()
     with pytest.raises(ValueError, match="holds an earlier run or other files"):
         claim_folder(recipe)

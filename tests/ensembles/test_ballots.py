@@ -4,6 +4,7 @@ import torch
 
 from hf_multitask import QQP, SST, EnsembleModel, MultitaskConfig, MultitaskModel, evaluate
 from hf_multitask.ensembles.ballots import Recorded, collect, texts_of
+from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.models.combiners import Mean, Route
 
 
@@ -58,6 +59,29 @@ def test_some_rows_are_those_rows(folders, data):
     part = whole.rows(chosen := np.array([3, 5, 30]))
     assert torch.equal(part.join(Route(1)), whole.join(Route(1))[chosen])
     assert part.labels.tolist() == whole.labels[chosen].tolist()
+
+
+@pytest.mark.parametrize("one_at_a_time", [True, False])
+def test_what_a_member_says_cross_fitted_comes_from_answers_to_the_same_rows(folders, data, tmp_path, one_at_a_time):
+    pair = EnsembleModel.from_members(folders, combiners={"sst": {"class": "Weighted", "weights": [0.3, 0.7]}})
+    pair.save_pretrained(tmp_path / "pair")
+    nested = EnsembleModel.from_members([tmp_path / "pair", folders[1]], one_at_a_time=one_at_a_time)
+    plain = collect(nested, data)
+    assert (plain["sst"].unfair, plain["qqp"].unfair) == ((0,), ())
+    assert plain["sst"].fairly() is plain["sst"]
+    said = plain["sst"].scores[0].numpy()
+    kept = Answers(said, said.argmax(1), plain["sst"].labels, fair_scores=said[::-1].copy(), fair_values=said.argmax(1))
+    save_answers({"sst": kept}, tmp_path / "pair")
+    fair = collect(nested, data)["sst"]
+    assert fair.unfair == ()
+    assert torch.equal(fair.scores, plain["sst"].scores)
+    np.testing.assert_allclose(fair.fairly().scores[0], said[::-1])
+    assert torch.equal(fair.fairly().scores[1], fair.scores[1])
+    chosen = np.array([3, 5])
+    assert torch.equal(fair.rows(chosen).fairly().scores, fair.fairly().scores[:, chosen])
+    # Those of other rows tell nothing.
+    save_answers({"sst": kept._replace(labels=kept.labels[::-1].copy())}, tmp_path / "pair")
+    assert collect(nested, data)["sst"].unfair == (0,)
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -112,6 +112,11 @@ def test_what_members_chose_on_dev_is_cross_fitted_too(make, tmp_path):
     assert outer.values == pytest.approx(inner.values)
     for column in ("cross-fitted", "best single cross-fitted"):
         assert outer.beside[column] == pytest.approx(inner.beside["cross-fitted"])
+    assert not any("is not cross-fitted" in note for note in outer.about["notes"])
+    (tmp_path / "inner" / "answers.npz").unlink()
+    assert make("mean", members=[str(tmp_path / "inner")], out="unknown")[0] == 0
+    notes = Report.load(tmp_path / "unknown").about["notes"]
+    assert sum("what member 0 chose is not cross-fitted" in note for note in notes) == 3
     for name, said in load_answers(tmp_path / "out").items():
         entry = outer.tasks[name]
         found = METRICS[entry["metric"]].measure(said.fair, said.labels, classes=len(entry.get("labels", ())) or None)

@@ -101,7 +101,7 @@ def test_a_folder_holds_what_about_names(shown, study):
     report = Report.load(Path(study[1].output_dir, f"{about['best']['run']}-0"))
     assert (about["best"]["dev"], about["best"]["score"]) == (report.values, report.score)
     chosen = report.beside.get("cross-fitted")
-    assert ("score_crossfitted" in about["best"]) == (chosen is not None)
+    assert ("crossfitted_by_seed" in about["best"]) == (chosen is not None)
     assert about["machine"]["cores"]
     assert about["versions"] == report.versions
     assert about["best"]["run"] in said

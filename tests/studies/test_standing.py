@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ def test_the_score_of_an_ensemble_stands_cross_fitted_beside_it(runs):
         report.save(run.folder)
     good, plain, _, _ = standings(ROWS, runs, reference="plain")
     assert good.crossfitted == pytest.approx(((0.45 + 0.8 + 0.8) / 3, 0.1 / 3 / 2**0.5))
-    assert (plain.crossfitted, plain.describe()["score_crossfitted"]) == (None, None)
-    assert good.describe()["score_crossfitted"] == good.crossfitted[0]
+    assert (plain.crossfitted, plain.describe()["crossfitted"]) == (None, None)
+    assert good.describe()["crossfitted"]["mean"] == good.crossfitted[0]
     head, _, above, below = table([good, plain], reference="plain").splitlines()
     place = [word.strip() for word in head.split("|")].index("cross-fitted")
     assert head.split("|")[place - 1].strip() == "95% interval"
@@ -113,6 +114,21 @@ def test_an_ensemble_is_compared_by_what_it_says_cross_fitted(runs):
     assert fairly.interval == good.interval
     assert fairly.gain.gain != pytest.approx(good.gain.gain)
     assert fairly.gain == same.gain
+
+
+def test_an_ensemble_that_does_not_tell_what_it_says_cross_fitted_is_compared_with_nothing(runs, caplog):
+    old = [replace(run, script=Path("ensemble.py")) if run.name == "good" else run for run in runs]
+    good = standings(ROWS[:1], old, reference="plain")[0]
+    assert (good.gain, good.interval) == (None, None)
+    assert good.ours["score"]
+    assert "good-0 does not say what it answers cross-fitted. Remove it, and it is made anew." in caplog.text
+
+
+def test_without_a_reference_the_first_model_says_of_what_a_score_is(runs, tmp_path):
+    search = Run("search", 0, Path("tune.py"), tmp_path / "search-0.yaml", tmp_path / "search-0")
+    search.folder.mkdir()
+    (search.folder / "report.json").write_text("{}")
+    assert [row.row.run for row in standings((), [search, *runs])] == ["plain", "same", "good"]
 
 
 def test_an_interval_is_of_what_its_row_is_compared_in(runs):
@@ -203,3 +219,6 @@ def test_a_sweep_says_what_the_scale_makes_of_its_values_and_what_is_without_it(
     assert drawn["intervals"] == {1e-5: (0.4, 0.6), 2e-5: (0.4, 0.6)}
     assert drawn["baseline"] == ("plain", 0.5)
     assert drawn["title"] == "lr: rates, small"
+    # What they are compared with may be unfinished.
+    assert list(pages.curves(recipe, [replace(rows[0], ours={}), *rows[1:]])) == ["lr"]
+    assert drawn["baseline"] is None
