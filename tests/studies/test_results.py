@@ -20,7 +20,7 @@ from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
 from hf_multitask.studies.results import best_run, fitted, pictures, write_results
-from hf_multitask.studies.runs import Run, minutes_of
+from hf_multitask.studies.runs import Run, minutes_of, results, table
 from hf_multitask.studies.sections import ReproduceRecipe
 from hf_multitask.studies.standing import standings
 from hf_multitask.studies.tables import write_tables
@@ -136,6 +136,14 @@ def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
     assert "Trunk begun, seed 0 of 0, 1, the others being unfinished." in tables.text
     assert "of rows alone" in tables.text
     assert "Small rate (seed 0)" in tables.text
+
+
+def test_a_table_without_a_reference_has_ensembles_cross_fitted_too(study):
+    found = {line["run"]: line for line in results(study[2])}
+    both = Report.load(Path(study[1].output_dir, "both-0"))
+    assert found["both"]["cross-fitted"] == pytest.approx(both.score_of(both.beside["cross-fitted"]))
+    assert "cross-fitted" not in found["rate-0.01"]
+    assert "| cross-fitted | " in table(list(found.values())).splitlines()[0]
 
 
 def test_only_a_table_of_ensembles_speaks_of_cross_fitting(study):
