@@ -190,6 +190,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     | plain | 0, 1  | 0.505 ± 0.007 |
     """
     columns = [key for key in dict.fromkeys(key for line in found for key in line) if key not in ("run", "seed")]
+    columns.sort(key="minutes".__eq__)
     lines = [["run", "seeds", *columns]]
     for name in dict.fromkeys(line["run"] for line in found):
         own = [line for line in found if line["run"] == name]

@@ -143,7 +143,7 @@ def test_a_table_without_a_reference_has_ensembles_cross_fitted_too(study):
     both = Report.load(Path(study[1].output_dir, "both-0"))
     assert found["both"]["cross-fitted"] == pytest.approx(both.score_of(both.beside["cross-fitted"]))
     assert "cross-fitted" not in found["rate-0.01"]
-    assert "| cross-fitted | " in table(list(found.values())).splitlines()[0]
+    assert "| cross-fitted | minutes |" in table(list(found.values())).splitlines()[0]
 
 
 def test_only_a_table_of_ensembles_speaks_of_cross_fitting(study):
