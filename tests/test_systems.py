@@ -54,7 +54,10 @@ def test_every_row_of_a_system_is_there_at_demo_scale(system, tmp_path):
     assert all(row["ours"] for row in found["rows"])
     every = {row["run"] for row in found["rows"]} | {row["run"] for row in found["first_stages"]}
     assert every == {name for name, run in study.sections().items() if run.script != "tune"}
-    assert (tmp_path / "table.md").read_text().strip() in out
+    text = (tmp_path / "table.md").read_text().strip()
+    assert text in out
+    assert "Demo: made-up sentences" in text
+    assert "At the small scale" not in text
 
 
 @pytest.mark.recipe

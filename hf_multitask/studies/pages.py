@@ -18,7 +18,7 @@ from .standing import Standing, table
 __all__ = ["study_page", "study_pictures"]
 
 MEASURES = {"score": "score (0 to 1)", "sts": "sts, Pearson's r"}
-SHOWN = ("title", "notes", "caveats", "published")
+SHOWN = ("title", "notes", "scale_notes", "caveats", "published")
 """Settings that the page shows above its configuration."""
 
 

@@ -64,6 +64,9 @@ class ReproduceRecipe:
     output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the runs and the table"})
     title: str = field(default="", metadata={"help": "What stands over the table"})
     notes: list[str] = field(default_factory=list, metadata={"help": "Sentences that stand over the table"})
+    scale_notes: dict[str, list[str]] = field(
+        default_factory=dict, metadata={"help": "More of them, at some scale alone: {small: [..]}"}
+    )
     caveats: list[str] = field(default_factory=list, metadata={"help": "More of them: what a scale changes"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Every run is done with each"})
     only: list[str] | None = field(
@@ -122,6 +125,7 @@ class ReproduceRecipe:
             faults.append(f"seeds are different numbers from 0 on. Got {', '.join(map(str, self.seeds))}.")
         factors = {name: vars(self)[name] for name in ("epochs", "steps", "rates")}
         faults += [f"{name} multiplies, and must be above zero. Got {by:g}." for name, by in factors.items() if by <= 0]
+        faults += [f"scale_notes: {unknown('scale', at, SCALES)}" for at in self.scale_notes if at not in SCALES]
         used = {self.recipe, *(run.recipe for run in sections.values())} - {None}
         faults += [f"There is no recipe {path}." for path in sorted(map(str, used)) if not Path(path).is_file()]
         faults += [f"scripts: {unknown('script', name, KINDS)}" for name in self.scripts if name not in KINDS]
@@ -151,6 +155,10 @@ class ReproduceRecipe:
     def at_scale(self, section: RunSection) -> dict[str, Any]:
         """What a run changes at the study's scale."""
         return {} if self.scale is None else section.scaled.get(self.scale, {})
+
+    def remarks(self) -> list[str]:
+        """All that stands over the table at the study's scale."""
+        return [*self.caveats, *self.notes, *self.scale_notes.get(self.scale or "", [])]
 
     def sections(self) -> dict[str, RunSection]:
         """Every run, each point of a sweep for itself."""

@@ -48,7 +48,7 @@ def write_tables(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables | None:
     else:
         tables = Tables(table(found), found)
         if recipe.reports:
-            page = study_page(recipe, standings((), runs), runs, notes=recipe.notes, data=found)
+            page = study_page(recipe, standings((), runs), runs, notes=recipe.remarks(), data=found)
             write_page(page, recipe.output_dir)
     tables.save(recipe.output_dir)
     return tables
@@ -59,7 +59,7 @@ def compared(recipe: ReproduceRecipe, runs: Sequence[Run]) -> Tables:
     rows = standings(recipe.published, runs, reference=recipe.reference, sts=recipe.sts)
     first = list(results([run for run in runs if run.script.stem == "pretrain"]))
     trunk = trunk_of(recipe, runs)
-    notes = [*recipe.caveats, *recipe.notes, legend(recipe, trunk, {run.seed for run in runs if run.finished})]
+    notes = [*recipe.remarks(), legend(recipe, trunk, {run.seed for run in runs if run.finished})]
     if any(row.crossfitted for row in rows):
         notes[-1] += FITTED
     content: dict[str, Any] = {"title": recipe.title, "scale": recipe.scale, "trunk": trunk, "notes": notes}

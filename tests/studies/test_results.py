@@ -138,6 +138,19 @@ def test_a_table_tells_the_seeds_and_trunks_that_there_are(study):
     assert "Small rate (seed 0)" in tables.text
 
 
+def test_notes_of_a_scale_stand_in_its_tables_alone(study):
+    _, recipe, runs = study
+    noted = replace(recipe, notes=["Always."], scale_notes={"small": ["Small it is."]})
+    small = write_tables(replace(noted, scale="small"), runs).text
+    assert small.index("Always.") < small.index("Small it is.")
+    for scale in ("full", None):
+        text = write_tables(replace(noted, scale=scale), runs).text
+        assert "Always." in text
+        assert "Small it is." not in text
+    with pytest.raises(ValueError, match=r"scale_notes: Unknown scale 'smal'\. Did you mean 'small'"):
+        replace(recipe, scale_notes={"smal": []})
+
+
 def test_a_table_without_a_reference_has_ensembles_cross_fitted_too(study):
     found = {line["run"]: line for line in results(study[2])}
     both = Report.load(Path(study[1].output_dir, "both-0"))
