@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..report import Report, aligned, replace_text
 from .jobs import BEGUN, Job, begin, end, gpu_at, stoppable
 
-__all__ = ["Run", "execute", "minutes_of", "results", "table", "threads"]
+__all__ = ["Run", "execute", "minutes_of", "results", "shown", "spread", "table", "threads"]
 
 TAIL = 8
 """How many lines of a failed run's log its message shows."""
@@ -195,13 +195,23 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     for name in dict.fromkeys(line["run"] for line in found):
         own = [line for line in found if line["run"] == name]
         seeds = ", ".join(str(line["seed"]) for line in own)
-        lines.append([name, seeds, *(spread([line[key] for line in own if key in line], key) for key in columns)])
+        lines.append([name, seeds, *(cell([line[key] for line in own if key in line], key) for key in columns)])
     return aligned(lines)
 
 
-def spread(values: Sequence[float], key: str) -> str:
+def cell(values: Sequence[float], key: str) -> str:
     if not values or not all(map(math.isfinite, values)):
         return ""
-    if key == "minutes":
-        return f"{mean(values):.1f}"
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+    return f"{mean(values):.1f}" if key == "minutes" else shown(spread(values))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and, of several, the deviation."""
+    return mean(values), stdev(values) if len(values) > 1 else None
+
+
+def shown(value: tuple[float, float | None] | None) -> str:
+    """A mean with its deviation, where there are any."""
+    if value is None:
+        return ""
+    return f"{value[0]:.3f}" + ("" if value[1] is None else f" ± {value[1]:.3f}")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..evaluation.answers import Answers, load_answers
 from ..evaluation.comparison import Gain, Pair, gains
 from ..metrics import unit_score
 from ..report import Report, aligned
-from .runs import Run
+from .runs import Run, shown, spread
 
 __all__ = ["CORE", "Published", "Standing", "score_of", "standings", "table"]
 
@@ -167,11 +167,6 @@ def span_of(alone: Mapping[str, Pair], by: str) -> tuple[float, float]:
     return max(low, -nothing / (1.0 - nothing)), min(high, 1.0)
 
 
-def spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and, of several, the deviation."""
-    return mean(values), stdev(values) if len(values) > 1 else None
-
-
 def comparable(
     ours: Mapping[int, dict[str, Answers]], theirs: Mapping[int, dict[str, Answers]], tasks: Sequence[str]
 ) -> tuple[int, ...]:
@@ -303,9 +298,3 @@ def theirs(one: Standing, name: str) -> str:
     if name in one.theirs:
         return f"{one.theirs[name]:.3f}"
     return "" if one.row.at == OURS or name in ("speed", "cfimdb") else "not given"
-
-
-def shown(value: tuple[float, float | None] | None) -> str:
-    if value is None:
-        return ""
-    return f"{value[0]:.3f}" + ("" if value[1] is None else f" ± {value[1]:.3f}")
