@@ -144,15 +144,15 @@ def collect(
 
 def with_fair(ballot: Ballot, ensemble: EnsembleModel, task: str, left: Sequence[Answers | None]) -> Ballot:
     """A ballot with what those of the members say cross-fitted whose folders have `left` answers to the same rows."""
-    fair, unfair = ballot.scores.clone(), list[int]()
+    fair, unfair = dict[int, Tensor](), list[int]()
     for number in ballot.able:
         config, kept = config_of(ensemble, number), left[number]
         if kept is not None and kept.fair_scores is not None and np.array_equal(kept.labels, ballot.labels):
             fair[number] = ensemble.heard(task, config, torch.from_numpy(kept.fair_scores))
         elif isinstance(config, EnsembleConfig) and chosen(config, task):
             unfair.append(number)
-    same = torch.equal(fair, ballot.scores)
-    return replace(ballot, fair_scores=None if same else fair, unfair=tuple(unfair))
+    scores = [fair.get(number, said) for number, said in enumerate(ballot.scores)] if fair else None
+    return replace(ballot, fair_scores=None if scores is None else torch.stack(scores), unfair=tuple(unfair))
 
 
 def config_of(ensemble: EnsembleModel, number: int) -> Any:

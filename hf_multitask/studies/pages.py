@@ -149,13 +149,14 @@ def curve(
     theirs = {x: row.theirs[by] for x, row in group.items() if by in row.theirs}
     here = {x: done_with(recipe, str(row.row.run), swept) for x, row in group.items()}
     beside = standing.get(first.against or recipe.reference)
-    line = beside is not None and beside not in group.values() and by in beside.ours
+    if beside is not None and (beside in group.values() or by not in beside.ours):
+        beside = None
     return sweep_curve(
         ours,
         theirs,
         intervals={x: row.interval for x, row in group.items() if row.interval is not None},
         here={x: value for x, value in here.items() if value not in (None, x)},
-        baseline=(beside.row.row, beside.ours[by][0]) if beside is not None and line else None,
+        baseline=None if beside is None else (beside.row.row, beside.ours[by][0]),
         setting=spelled(swept, section.settings),
         title=f"{title}: {Path(recipe.output_dir).name}" + ("" if recipe.scale is None else f", {recipe.scale}"),
         measure=MEASURES.get(by, f"{by}, accuracy"),

@@ -222,11 +222,11 @@ def settings(recipe: ReproduceRecipe, runs: Sequence[Run]) -> dict[str, Any]:
 
 def described(best: Run, reports: Mapping[Run, Report], rows: Sequence[Standing], said: Said) -> dict[str, Any]:
     """Which run is the best: its row as published, its scores on dev, and on test where that has labels."""
-    own = {run.seed: score_of(report) for run, report in reports.items() if run.name == best.name}
+    each = {run.seed: report for run, report in reports.items() if run.name == best.name}
+    own = {seed: score_of(report) for seed, report in each.items()}
     found = {"run": best.name, "seed": best.seed, "rows": [row.row.row for row in rows if row.row.run == best.name]}
     found |= {"score": own[best.seed], "dev": reports[best].values, "score_by_seed": own, "mean": mean(own.values())}
     if "cross-fitted" in reports[best].beside:
-        each = {run.seed: report for run, report in reports.items() if run.name == best.name}
         fair = {seed: score_of(report, values=fair_values(report)) for seed, report in each.items()}
         found |= {"crossfitted": fair[best.seed], "crossfitted_by_seed": fair, "mean_crossfitted": mean(fair.values())}
     return found | ({"test": said.scores} if said.scores else {})
