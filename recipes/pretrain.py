@@ -18,7 +18,7 @@ from hf_multitask.pretraining.encoder import save_encoder
 from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections.pretrain import PretrainRecipe
 from hf_multitask.training.backends import leave
-from hf_multitask.training.checkpoints import chosen
+from hf_multitask.training.checkpoints import chosen, seconds_to
 
 DEFAULT = HERE / "configs" / "pretrain" / "demo.yaml"
 
@@ -27,11 +27,13 @@ def main(argv):
     recipe = read_recipe(PretrainRecipe, argv, default=DEFAULT)
     folder, started, first = Path(recipe.output_dir), time.time(), recipe.arguments().process_index == 0
     resume = chosen(recipe.resume, folder)
+    started -= seconds_to(resume)
     if first:
         check_folder(recipe, resume=recipe.resume is not None)
         check_resumed(recipe, resume)
     set_seed(recipe.seed)
     encoder, trainer, judge = build_first_stage(recipe)
+    trainer.begun = started
     if resume:
         trainer.check(resume)
     if first:

@@ -21,7 +21,7 @@ from hf_multitask.report import chance
 from hf_multitask.sections.train import TrainRecipe
 from hf_multitask.training.backends import leave
 from hf_multitask.training.callbacks import Pace
-from hf_multitask.training.checkpoints import chosen
+from hf_multitask.training.checkpoints import chosen, seconds_to
 
 DEFAULT = HERE / "configs" / "demo.yaml"
 
@@ -31,12 +31,14 @@ def main(argv):
     arguments = recipe.arguments()
     folder, started = Path(recipe.output_dir), time.time()
     resume = chosen(recipe.resume, folder)
+    started -= seconds_to(resume)
     if arguments.process_index == 0:
         check_folder(recipe, resume=recipe.resume is not None)
         check_resumed(recipe, resume)
     set_seed(recipe.seed)
     rows = read_rows(recipe, recipe.tasks)
     trainer = build_trainer(recipe, rows, callbacks=[pace := Pace()])
+    trainer.begun = started
     if resume:
         trainer.origin.check(Path(resume), trainer.model.config)
     if arguments.process_index == 0:

@@ -171,7 +171,7 @@ def results(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
 
 
 def minutes_of(run: Run) -> float:
-    """What a run took: a training since it was begun or resumed, all else from its beginning to its report.
+    """What a run took: a training with what led to the checkpoint it goes on from, all else from beginning to report.
 
     An ensemble writes its recipe at the end, and what it was begun with beside its folder.
     """

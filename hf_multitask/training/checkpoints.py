@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
-__all__ = ["WholeCheckpoints", "chosen", "mark_whole", "newest_whole"]
+__all__ = ["WholeCheckpoints", "chosen", "mark_whole", "newest_whole", "seconds_to"]
 
 MARK = "whole.json"
+SPENT = "seconds.json"
 
 
 def mark_whole(folder: Path) -> None:
@@ -53,11 +55,22 @@ def chosen(resume: str | None, output_dir: str | Path) -> str | None:
     return resume
 
 
+def seconds_to(checkpoint: str | None) -> float:
+    """What it took to come as far as a checkpoint, with every process that had a part; 0 where that is not told."""
+    spent = None if checkpoint is None else Path(checkpoint, SPENT)
+    return float(json.loads(spent.read_text())) if spent is not None and spent.is_file() else 0.0
+
+
 class WholeCheckpoints(Trainer):
     """A Trainer, to be mixed into another, that deletes older checkpoints only when the new one is whole.
 
-    A kill in between must leave one to resume from.
+    A kill in between must leave one to resume from. Each tells the seconds since `begun`, which whoever resumes sets
+    so many seconds back.
     """
+
+    def __init__(self, *args: Any, **options: Any):
+        self.begun = time.time()
+        super().__init__(*args, **options)
 
     def save_beside(self, checkpoint: Path) -> None:
         """Write what else belongs to a checkpoint, before it is marked as whole."""
@@ -73,6 +86,7 @@ class WholeCheckpoints(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 self.save_beside(checkpoint)
+                (checkpoint / SPENT).write_text(f"{time.time() - self.begun}\n")
                 mark_whole(checkpoint)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise RuntimeError(

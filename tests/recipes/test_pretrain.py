@@ -80,11 +80,15 @@ def test_resume_goes_on_and_a_second_run_needs_leave(tiny, tmp_path):
     code, _, err = call(PRETRAIN, *tiny)
     assert code == 1
     assert "--overwrite" in err
-    for word in (["--resume", "auto"], ["--overwrite"]):
+    # A checkpoint is whole where its files have the sizes that they were written with.
+    for spent in (tmp_path / "out").glob("checkpoint-*/seconds.json"):
+        spent.write_text("1000".ljust(spent.stat().st_size))
+    for word, least in ((["--resume", "auto"], 1000), (["--overwrite"], 0)):
         assert call(PRETRAIN, *tiny, *word)[0] == 0
         assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
         assert Report.load(tmp_path / "out").tasks == report.tasks
         assert Report.load(tmp_path / "out").beside == report.beside
+        assert least < Report.load(tmp_path / "out").seconds < least + 1000
 
 
 def test_a_first_stage_of_something_else_is_not_gone_on_from_and_left_as_it_was(tiny, tmp_path):

@@ -153,6 +153,19 @@ def test_resume_goes_on_and_a_second_run_needs_leave(tiny, tmp_path):
     assert "nowhere is not there" in err
 
 
+def test_what_a_run_took_is_counted_through_a_resume(tiny, tmp_path):
+    assert call(TRAIN, *tiny)[0] == 0
+    (spent,) = (tmp_path / "out").glob("checkpoint-*/seconds.json")
+    seconds = float(spent.read_text())
+    assert 0 < seconds < Report.load(tmp_path / "out").seconds < 1000
+    # A checkpoint is whole where its files have the sizes that they were written with.
+    spent.write_text("1000".ljust(spent.stat().st_size))
+    assert call(TRAIN, *tiny, "--resume", "auto", "--training.num_train_epochs", "2")[0] == 0
+    assert 1000 < Report.load(tmp_path / "out").seconds < 2000
+    later = [float(spent.read_text()) for spent in (tmp_path / "out").glob("checkpoint-*/seconds.json")]
+    assert 1000 < max(later) < Report.load(tmp_path / "out").seconds
+
+
 def test_train_with_regularizers_leaves_the_teacher_too(tiny, tmp_path):
     words = ["--regularizers", "[{class: Smart, weight: 1}, {class: Bregman, save_teacher: true}]"]
     code, _, err = call(TRAIN, *tiny, *words, "--halve_on_rising_loss", 2)
