@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from hf_multitask.plots import (
+    RowMarks,
     agreement,
     confusion,
     embedded,
@@ -17,6 +18,7 @@ from hf_multitask.plots import (
     map_figure,
     png,
     reliability,
+    rows_beside,
     scatter,
     signed,
     sweep_curve,
@@ -32,6 +34,15 @@ THREE = [i % 3 for i in range(12)]
 GRADES = [f"a grade of number {i}" for i in range(12)]
 MEMBERS = [f"simcse_pal_strong-{i}-0" for i in range(30)]
 TASKS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
+TABLE = [
+    RowMarks("Base", ours=0.7, interval=(0.68, 0.72), theirs=0.76),
+    RowMarks(
+        "MNRL, Bregman, mu 1, beta .75, 1e-6", ours=0.72, interval=(0.7, 0.74), theirs=0.75, gain=(0.02, 0.01, 0.03)
+    ),
+    RowMarks("Theirs alone", theirs=0.77),
+    RowMarks("mean", ours=0.71, crossfitted=0.71),
+    RowMarks("ensemble", ours=0.0, crossfitted=0.69, gain=(0.001, -0.01, 0.02)),
+]
 PICTURES = {
     "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
     "scatter": lambda: scatter(draw.random(9) * 5, draw.random(9) * 5, title="sts", low=0, high=5),
@@ -47,6 +58,7 @@ PICTURES = {
     "grades": lambda: height_map(ROWS, range(12), title="sst", height="label", names=GRADES),
     "epoch": lambda: task_shares({"sst": [0.2], "qqp": [1.0]}),
     "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
+    "rows": lambda: rows_beside(TABLE, title="rows: jack_of_all_trades, small", measure="score (0 to 1)"),
     "many": lambda: agreement(draw.random((30, 9)), MEMBERS, title="a_task_of_ours on dev: it", numbers=True),
 }
 
@@ -64,7 +76,9 @@ def test_every_picture_has_a_title_and_names_its_axes(name):
     figure = PICTURES[name]()
     panels = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
     assert panels
-    assert all(panel.get_title() and panel.get_xlabel() and panel.get_ylabel() for panel in panels)
+    assert all(panel.get_title() and panel.get_xlabel() for panel in panels)
+    # Panels side by side may have one axis, which is named once.
+    assert all(any(one.get_ylabel() for one in panel.get_shared_y_axes().get_siblings(panel)) for panel in panels)
     assert embedded(figure).startswith("data:image/png;base64,iVBOR")
 
 
@@ -74,7 +88,7 @@ def test_nothing_of_a_signed_picture_is_cut_off_in_a_column(name):
     assert "pal_one_sequence-0, seed 0" in [text.get_text() for text in figure.axes[0].texts]
     figure.draw_without_rendering()
     inside, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
-    assert wide == pytest.approx(INCHES) or name == "many"
+    assert wide == pytest.approx(2 * INCHES if name == "rows" else INCHES) or name == "many"
     assert min(inside.x0, inside.y0, wide - inside.x1, high - inside.y1) > -0.02
 
 
@@ -278,3 +292,29 @@ def test_a_sweep_shows_what_was_published_and_what_is_without_it_each_with_a_loo
     for look in ("get_color", "get_marker"):
         assert len({getattr(line, look)() for line in (ours, theirs, without)}) == 3
     assert [line.get_linestyle() for line in (ours, theirs, without)] == ["-", "--", "--"]
+
+
+def test_rows_stand_beside_each_other_in_the_order_of_the_table():
+    figure = rows_beside(TABLE, title="rows", measure="score (0 to 1)")
+    first, second = figure.axes
+    names = [row.name for row in TABLE]
+    assert [label.get_text() for label in first.get_yticklabels()] == names
+    low, high = first.get_ylim()
+    assert low > high
+    marks = {line.get_label(): line.get_xydata().tolist() for line in first.lines}
+    assert marks["published"] == [[0.76, 0], [0.75, 1], [0.77, 2]]
+    assert marks["cross-fitted"] == [[0.69, 4]]
+    (ours,) = first.containers
+    assert ours.get_label() == "ours, 95% interval"
+    assert ours.lines[0].get_xydata().tolist() == [[0.7, 0], [0.72, 1], [0.71, 3], [0.0, 4]]
+    ends = [bar[:, 0].tolist() for bar in ours.lines[2][0].get_segments() if len(bar)]
+    assert ends[:2] == [pytest.approx([0.68, 0.72]), pytest.approx([0.7, 0.74])]
+    assert second.get_xlabel() == "difference in score, 95% interval"
+    gains = {one.lines[0].get_ydata()[0]: one.lines[0] for one in second.containers}
+    assert {place: line.get_xdata()[0] for place, line in gains.items()} == {1: 0.02, 4: 0.001}
+    said = [text.get_text() for text in figure.legends[0].texts]
+    assert said == ["ours, 95% interval", "published", "cross-fitted"]
+    # What is inside the noise is hollow.
+    assert [gains[place].get_markerfacecolor() == "white" for place in (1, 4)] == [False, True]
+    (alone,) = rows_beside(TABLE[::3], title="rows", measure="score").axes
+    assert alone.get_xlabel() == "score"

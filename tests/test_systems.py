@@ -116,7 +116,7 @@ def test_pages_of_runs_and_of_their_system(tmp_path):
     assert code == 0, err
     assert all((tmp_path / name / "report.html").is_file() for name in ("smart-1-0", "smart-3-0", "mnrl-0"))
     text = (tmp_path / "report.html").read_text()
-    assert 'alt="sweep of smart"' in text
+    assert all(f'alt="{shown}"' in text for shown in ("rows by score", "sweep of smart"))
     assert "Table 2, row 1" in text
 
 

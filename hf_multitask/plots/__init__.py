@@ -4,9 +4,11 @@ from .canvas import can_plot, embedded, png, save, signed, within
 from .courses import learning_curves, sweep_curve, task_shares
 from .judgements import BINS, agreement, bins_of, confusion, reliability, scatter
 from .maps import embedding_map, height_map, map_figure
+from .rows import RowMarks, rows_beside
 
 __all__ = [
     "BINS",
+    "RowMarks",
     "agreement",
     "bins_of",
     "can_plot",
@@ -18,6 +20,7 @@ __all__ = [
     "map_figure",
     "png",
     "reliability",
+    "rows_beside",
     "save",
     "scatter",
     "signed",

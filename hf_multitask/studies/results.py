@@ -31,7 +31,7 @@ from ..sections.evaluate import EvaluateRecipe
 from ..sections.parts import SOURCES
 from ..tasks import Task
 from ..training.backends import processes
-from .pages import study_pictures
+from .pictures import study_pictures
 from .runs import Run, minutes_of, threads
 from .sections import ReproduceRecipe
 from .standing import CORE, Standing, score_of, standings

@@ -94,7 +94,13 @@ def files_of(folder):
 def test_a_folder_holds_what_about_names(shown, study):
     folder, said, about = shown
     assert files_of(folder) == {"about.json", "table.md", "table.json", *about["files"]}
-    assert {"sweep-of-rate.png", "search-0-history.png", "sst-confusion.png", "sts-scatter.png"} <= set(about["files"])
+    assert {
+        "rows-by-score.png",
+        "sweep-of-rate.png",
+        "search-0-history.png",
+        "sst-confusion.png",
+        "sts-scatter.png",
+    } <= set(about["files"])
     assert (about["trunk"], about["seeds"], about["unfinished"]) == ("begun", [0], ["never-0"])
     assert set(about["minutes"]) == {run.folder.name for run in study[2][:-1]}
     assert about["best"]["run"] in ("rate-0.001", "rate-0.01", "both", "taught")

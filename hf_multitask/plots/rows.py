@@ -1,0 +1,87 @@
+"""A picture of a table: each row's number beside the published one, and what sets it apart from another row."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .canvas import COLOURS, INCHES, canvas, key, titled
+
+__all__ = ["RowMarks", "rows_beside"]
+
+LINE = 0.17
+"""The height of a row in inches."""
+AROUND = 1.1
+"""That of the title, the axis and the key together."""
+
+GAINS = "what it gains (hollow: inside the noise)"
+TICKS = 5
+"""Along an axis at most."""
+
+
+class RowMarks(NamedTuple):
+    """What a picture has of a row: our number with its interval and cross-fitted, theirs, and (gain, low, high)."""
+
+    name: str
+    ours: float | None = None
+    interval: tuple[float, float] | None = None
+    theirs: float | None = None
+    crossfitted: float | None = None
+    gain: tuple[float, float, float] | None = None
+
+
+def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
+    """A line for each row, in the order of the table; a gain inside the noise is hollow.
+
+    Gains have a panel of their own, where there are any.
+    """
+    compared = any(row.gain for row in rows)
+    high = LINE * len(rows) + AROUND
+    figure, panels = canvas(2 if compared else 1, wide=INCHES if compared else 2 * INCHES, high=high, sharey=True)
+    first = panels[0]
+    numbers(first, rows)
+    titled(first, title, xlabel=measure, ylabel="row")
+    # The first one on top, as in a table.
+    first.set_yticks(range(len(rows)), [row.name for row in rows])
+    first.set_ylim(len(rows) - 0.4, -0.6)
+    if compared:
+        differences(panels[1], rows)
+        titled(panels[1], GAINS, most=24, xlabel=f"difference in {measure.partition(' (')[0]}, 95% interval")
+        panels[1].tick_params(labelleft=False)
+    for panel in panels:
+        panel.grid(axis="y", linewidth=0.3, color="0.85")
+        panel.set_axisbelow(True)
+        panel.locator_params(axis="x", nbins=TICKS)
+    # A bar is listed after every line.
+    key(first, columns=3, reverse=True)
+    return figure
+
+
+def numbers(panel: Any, rows: Sequence[RowMarks]) -> None:
+    """Ours with the interval, what is left of it cross-fitted where that is another, and theirs."""
+    found = {"color": COLOURS[0], "fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
+    if whole := [(place, row) for place, row in enumerate(rows) if row.ours is not None]:
+        ends = [row.interval or (np.nan, np.nan) for _, row in whole]
+        reached = np.array([row.ours for _, row in whole])
+        lengths = (np.transpose(ends) - reached) * [[-1], [1]]
+        label = "ours" if np.isnan(lengths).all() else "ours, 95% interval"
+        panel.errorbar(reached, [place for place, _ in whole], xerr=lengths.clip(min=0), label=label, **found)
+    style = {"linestyle": "", "markersize": 5}
+    fair = [None if row.crossfitted == row.ours else row.crossfitted for row in rows]
+    for name, mark, colour, fill, values in (
+        ("cross-fitted", "D", COLOURS[0], "none", fair),
+        ("published", "s", COLOURS[1], COLOURS[1], [row.theirs for row in rows]),
+    ):
+        if held := [(value, place) for place, value in enumerate(values) if value is not None]:
+            panel.plot(*zip(*held, strict=True), marker=mark, color=colour, markerfacecolor=fill, label=name, **style)
+
+
+def differences(panel: Any, rows: Sequence[RowMarks]) -> None:
+    """Each gain with its interval, and a line at none."""
+    panel.axvline(0, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1)
+    for place, row in enumerate(rows):
+        if row.gain is not None:
+            gain, low, high = row.gain
+            style = {"color": COLOURS[0], "marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
+            fill = "white" if low <= 0 <= high else COLOURS[0]
+            panel.errorbar([gain], [place], xerr=[[max(gain - low, 0)], [max(high - gain, 0)]], mfc=fill, **style)
