@@ -58,7 +58,7 @@ PICTURES = {
     "grades": lambda: height_map(ROWS, range(12), title="sst", height="label", names=GRADES),
     "epoch": lambda: task_shares({"sst": [0.2], "qqp": [1.0]}),
     "baseline": lambda: sweep_curve({1: (0.7, None)}, setting="rate", title="Rate", baseline=("without", 0.6)),
-    "rows": lambda: rows_beside(TABLE, title="rows: jack_of_all_trades, small", measure="score (0 to 1)"),
+    "rows": lambda: rows_beside(TABLE, title="rows: jack_of_all_trades, small", measure="sts, Pearson's r"),
     "many": lambda: agreement(draw.random((30, 9)), MEMBERS, title="a_task_of_ours on dev: it", numbers=True),
 }
 

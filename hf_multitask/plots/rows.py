@@ -1,5 +1,6 @@
 """A picture of a table: each row's number beside the published one, and what sets it apart from another row."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +47,8 @@ def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
     first.set_ylim(len(rows) - 0.4, -0.6)
     if compared:
         differences(panels[1], rows)
-        titled(panels[1], GAINS, most=24, xlabel=f"difference in {measure.partition(' (')[0]}, 95% interval")
+        name = re.split(r",| \(", measure)[0]
+        titled(panels[1], GAINS, most=24, xlabel=f"difference in {name}, 95% interval")
         panels[1].tick_params(labelleft=False)
     for panel in panels:
         panel.grid(axis="y", linewidth=0.3, color="0.85")
