@@ -40,7 +40,7 @@ TABLE = [
         "MNRL, Bregman, mu 1, beta .75, 1e-6", ours=0.72, interval=(0.7, 0.74), theirs=0.75, gain=(0.02, 0.01, 0.03)
     ),
     RowMarks("Theirs alone", theirs=0.77),
-    RowMarks("mean", ours=0.71, crossfitted=0.71),
+    RowMarks("mean", ours=0.71, crossfitted=0.71 + 1e-9),
     RowMarks("ensemble", ours=0.0, crossfitted=0.69, gain=(0.001, -0.01, 0.02)),
 ]
 PICTURES = {

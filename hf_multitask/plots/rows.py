@@ -1,5 +1,6 @@
 """A picture of a table: each row's number beside the published one, and what sets it apart from another row."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -69,13 +70,18 @@ def numbers(panel: Any, rows: Sequence[RowMarks]) -> None:
         label = "ours" if np.isnan(lengths).all() else "ours, 95% interval"
         panel.errorbar(reached, [place for place, _ in whole], xerr=lengths.clip(min=0), label=label, **found)
     style = {"linestyle": "", "markersize": 5}
-    fair = [None if row.crossfitted == row.ours else row.crossfitted for row in rows]
+    fair = [None if same(row.crossfitted, row.ours) else row.crossfitted for row in rows]
     for name, mark, colour, fill, values in (
         ("cross-fitted", "D", COLOURS[0], "none", fair),
         ("published", "s", COLOURS[1], COLOURS[1], [row.theirs for row in rows]),
     ):
         if held := [(value, place) for place, value in enumerate(values) if value is not None]:
             panel.plot(*zip(*held, strict=True), marker=mark, color=colour, markerfacecolor=fill, label=name, **style)
+
+
+def same(one: float | None, other: float | None) -> bool:
+    """Whether two numbers are, but for rounding."""
+    return one is not None and other is not None and math.isclose(one, other, abs_tol=1e-6)
 
 
 def differences(panel: Any, rows: Sequence[RowMarks]) -> None:
