@@ -7,11 +7,8 @@ import pytest
 from hf_multitask.evaluation.answers import Answers, load_answers, save_answers
 from hf_multitask.metrics import bootstrap
 from hf_multitask.report import Report
-from hf_multitask.studies import pictures
-from hf_multitask.studies.run_sections import RunSection
 from hf_multitask.studies.runs import Run
-from hf_multitask.studies.sections import ReproduceRecipe
-from hf_multitask.studies.standing import Published, Standing, standings, table
+from hf_multitask.studies.standing import Published, standings, table
 
 draw = np.random.default_rng(3)
 LABELS = {"sst": draw.integers(0, 5, 80), "qqp": draw.integers(0, 2, 80), "sts": draw.random(80) * 5}
@@ -183,42 +180,3 @@ def test_of_one_seed_the_interval_of_the_score_is_about_that_of_each_task(runs):
     width = good.interval[1] - good.interval[0]
     said = [bootstrap("accuracy", LABELS["sst"] * 0 + (draw.random(80) < 0.9), np.ones(80)) for _ in range(3)]
     assert 0 < width < 2 * max(high - low for low, high in said)
-
-
-def test_a_sweep_is_drawn_by_what_its_rows_are_judged_by(monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(
-        pictures, "sweep_curve", lambda ours, theirs, **said: drawn.update(ours=ours, theirs=theirs, **said)
-    )
-    weights = {1.0: "w-1", 3.0: "w-3"}
-    recipe = ReproduceRecipe(runs={"w": RunSection(sweep={"regularizers.0.weight": [1, 3]})})
-    rows = [
-        Standing(
-            Published(name, "Table 1", name, by="sts"), {"sts": 0.4}, {"sts": (x / 10, None), "score": (0.5, None)}
-        )
-        for x, name in weights.items()
-    ]
-    assert list(pictures.curves(recipe, rows)) == ["w"]
-    assert drawn["ours"] == {1.0: (0.1, None), 3.0: (0.3, None)}
-    assert drawn["theirs"] == {1.0: 0.4, 3.0: 0.4}
-    assert drawn["measure"] == "sts, Pearson's r"
-    assert (drawn["setting"], drawn["baseline"], drawn["here"]) == ("regularizers.0.weight", None, {})
-
-
-def test_a_sweep_says_what_the_scale_makes_of_its_values_and_what_is_without_it(monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(pictures, "sweep_curve", lambda ours, theirs, **said: drawn.update(said))
-    runs = {"plain": RunSection(), "lr": RunSection(sweep={"training.learning_rate": [1e-5, 2e-5]})}
-    recipe = ReproduceRecipe(runs=runs, rates=4.0, reference="plain", output_dir="outputs/rates", scale="small")
-    rows = [
-        Standing(Published(name, "Table 1", name), {}, {"score": (0.5, None)}, (0.4, 0.6))
-        for name in ("plain", "lr-1e-05", "lr-2e-05")
-    ]
-    assert list(pictures.curves(recipe, rows)) == ["lr"]
-    assert drawn["here"] == pytest.approx({1e-5: 4e-5, 2e-5: 8e-5})
-    assert drawn["intervals"] == {1e-5: (0.4, 0.6), 2e-5: (0.4, 0.6)}
-    assert drawn["baseline"] == ("plain", 0.5)
-    assert drawn["title"] == "lr: rates, small"
-    # What they are compared with may be unfinished.
-    assert list(pictures.curves(recipe, [replace(rows[0], ours={}), *rows[1:]])) == ["lr"]
-    assert drawn["baseline"] is None
