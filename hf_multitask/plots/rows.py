@@ -20,6 +20,9 @@ GAINS = "what it gains (hollow: inside the noise)"
 TICKS = 5
 """Along an axis at most."""
 
+BAR = {"color": COLOURS[0], "fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
+"""A number with its interval."""
+
 
 class RowMarks(NamedTuple):
     """What a picture has of a row: our number with its interval and cross-fitted, theirs, and (gain, low, high)."""
@@ -62,13 +65,12 @@ def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
 
 def numbers(panel: Any, rows: Sequence[RowMarks]) -> None:
     """Ours with the interval, what is left of it cross-fitted where that is another, and theirs."""
-    found = {"color": COLOURS[0], "fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
     if whole := [(place, row) for place, row in enumerate(rows) if row.ours is not None]:
         ends = [row.interval or (np.nan, np.nan) for _, row in whole]
         reached = np.array([row.ours for _, row in whole])
         lengths = (np.transpose(ends) - reached) * [[-1], [1]]
         label = "ours" if np.isnan(lengths).all() else "ours, 95% interval"
-        panel.errorbar(reached, [place for place, _ in whole], xerr=lengths.clip(min=0), label=label, **found)
+        panel.errorbar(reached, [place for place, _ in whole], xerr=lengths.clip(min=0), label=label, **BAR)
     style = {"linestyle": "", "markersize": 5}
     fair = [None if same(row.crossfitted, row.ours) else row.crossfitted for row in rows]
     for name, mark, colour, fill, values in (
@@ -90,6 +92,5 @@ def differences(panel: Any, rows: Sequence[RowMarks]) -> None:
     for place, row in enumerate(rows):
         if row.gain is not None:
             gain, low, high = row.gain
-            style = {"color": COLOURS[0], "marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
             fill = "white" if low <= 0 <= high else COLOURS[0]
-            panel.errorbar([gain], [place], xerr=[[max(gain - low, 0)], [max(high - gain, 0)]], mfc=fill, **style)
+            panel.errorbar([gain], [place], xerr=[[max(gain - low, 0)], [max(high - gain, 0)]], mfc=fill, **BAR)
