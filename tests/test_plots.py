@@ -36,12 +36,10 @@ MEMBERS = [f"simcse_pal_strong-{i}-0" for i in range(30)]
 TASKS = {"sst": "accuracy", "qqp": "accuracy", "sts": "pearson"}
 TABLE = [
     RowMarks("Base", ours=0.7, interval=(0.68, 0.72), theirs=0.76),
-    RowMarks(
-        "MNRL, Bregman, mu 1, beta .75, 1e-6", ours=0.72, interval=(0.7, 0.74), theirs=0.75, gain=(0.02, 0.01, 0.03)
-    ),
+    RowMarks("MNRL, Bregman, mu 1", 0.72, (0.7, 0.74), theirs=0.75, gain=(0.02, 0.01, 0.03), over="Mean of 9 models"),
     RowMarks("Theirs alone", theirs=0.77),
     RowMarks("mean", ours=0.71, crossfitted=0.71 + 1e-9),
-    RowMarks("ensemble", ours=0.0, crossfitted=0.69, gain=(0.001, -0.01, 0.02)),
+    RowMarks("ensemble", ours=0.0, crossfitted=0.69, gain=(0.001, -0.01, 0.02), over="Base"),
 ]
 PICTURES = {
     "confusion": lambda: confusion([[3, 1], [0, 2]], ["no", "yes"], title="qqp"),
@@ -297,7 +295,7 @@ def test_a_sweep_shows_what_was_published_and_what_is_without_it_each_with_a_loo
 def test_rows_stand_beside_each_other_in_the_order_of_the_table():
     figure = rows_beside(TABLE, title="rows", measure="score (0 to 1)")
     first, second = figure.axes
-    names = [row.name for row in TABLE]
+    names = ["Base [a]", *(row.name for row in TABLE[1:])]
     assert [label.get_text() for label in first.get_yticklabels()] == names
     low, high = first.get_ylim()
     assert low > high
@@ -314,6 +312,10 @@ def test_rows_stand_beside_each_other_in_the_order_of_the_table():
     assert {place: line.get_xdata()[0] for place, line in gains.items()} == {1: 0.02, 4: 0.001}
     said = [text.get_text() for text in figure.legends[0].texts]
     assert said == ["ours, 95% interval", "published", "cross-fitted"]
+    # Whom a gain is over has a letter, and its name where it is not in the picture.
+    assert {text.xy[1]: text.get_text() for text in second.texts} == {1: "over b", 4: "over a"}
+    words = " ".join(second.get_title().split())
+    assert words == "what it gains (hollow: inside the noise; b: Mean of 9 models)"
     # What is inside the noise is hollow.
     assert [gains[place].get_markerfacecolor() == "white" for place in (1, 4)] == [False, True]
     (alone,) = rows_beside(TABLE[::3], title="rows", measure="score").axes

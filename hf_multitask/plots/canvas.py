@@ -12,6 +12,7 @@ __all__ = [
     "INCHES",
     "LINES",
     "MARKS",
+    "SMALL",
     "can_plot",
     "canvas",
     "embedded",

@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .canvas import COLOURS, INCHES, canvas, key, titled
+from .canvas import COLOURS, INCHES, SMALL, canvas, key, titled
 
 __all__ = ["RowMarks", "rows_beside"]
 
@@ -16,7 +17,7 @@ LINE = 0.17
 AROUND = 1.1
 """That of the title, the axis and the key together."""
 
-GAINS = "what it gains (hollow: inside the noise)"
+HOLLOW = "hollow: inside the noise"
 TICKS = 5
 """Along an axis at most."""
 
@@ -25,7 +26,10 @@ BAR = {"color": COLOURS[0], "fmt": "o", "markersize": 4, "capsize": 2, "linewidt
 
 
 class RowMarks(NamedTuple):
-    """What a picture has of a row: our number with its interval and cross-fitted, theirs, and (gain, low, high)."""
+    """What a picture has of a row: our number with its interval and cross-fitted, theirs, and (gain, low, high).
+
+    A gain is `over` what the row of that name has.
+    """
 
     name: str
     ours: float | None = None
@@ -33,26 +37,30 @@ class RowMarks(NamedTuple):
     theirs: float | None = None
     crossfitted: float | None = None
     gain: tuple[float, float, float] | None = None
+    over: str | None = None
 
 
 def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
     """A line for each row, in the order of the table; a gain inside the noise is hollow.
 
-    Gains have a panel of their own, where there are any.
+    Gains have a panel of their own, where there are any, and whom they are over has a letter.
     """
     compared = any(row.gain for row in rows)
+    letters = lettered(rows)
     high = LINE * len(rows) + AROUND
     figure, panels = canvas(2 if compared else 1, wide=INCHES if compared else 2 * INCHES, high=high, sharey=True)
     first = panels[0]
     numbers(first, rows)
     titled(first, title, xlabel=measure, ylabel="row")
     # The first one on top, as in a table.
-    first.set_yticks(range(len(rows)), [row.name for row in rows])
+    first.set_yticks(range(len(rows)), [marked(row.name, letters) for row in rows])
     first.set_ylim(len(rows) - 0.4, -0.6)
     if compared:
-        differences(panels[1], rows)
+        differences(panels[1], rows, letters)
         name = re.split(r",| \(", measure)[0]
-        titled(panels[1], GAINS, most=24, xlabel=f"difference in {name}, 95% interval")
+        elsewhere = set(letters) - {row.name for row in rows}
+        said = [HOLLOW, *(f"{letter}: {other}" for other, letter in letters.items() if other in elsewhere)]
+        titled(panels[1], f"what it gains ({'; '.join(said)})", most=28, xlabel=f"difference in {name}, 95% interval")
         panels[1].tick_params(labelleft=False)
     for panel in panels:
         panel.grid(axis="y", linewidth=0.3, color="0.85")
@@ -61,6 +69,22 @@ def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
     # A bar is listed after every line.
     key(first, columns=3, reverse=True)
     return figure
+
+
+def lettered(rows: Sequence[RowMarks]) -> dict[str, str]:
+    """A letter for each row that another's gain is over, in the order of the table; then for who is not in it.
+
+    >>> lettered([RowMarks("Base"), RowMarks("SMART", gain=(0.1, 0.0, 0.2), over="Base")])
+    {'Base': 'a'}
+    """
+    over = dict.fromkeys(row.over for row in rows if row.gain and row.over)
+    names = dict.fromkeys([*(row.name for row in rows if row.name in over), *over])
+    return dict(zip(names, ascii_lowercase, strict=False))
+
+
+def marked(name: str, letters: Mapping[str, str]) -> str:
+    """A row's name, with its letter where it has one."""
+    return f"{name} [{letters[name]}]" if name in letters else name
 
 
 def numbers(panel: Any, rows: Sequence[RowMarks]) -> None:
@@ -86,11 +110,14 @@ def same(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and math.isclose(one, other, abs_tol=1e-6)
 
 
-def differences(panel: Any, rows: Sequence[RowMarks]) -> None:
-    """Each gain with its interval, and a line at none."""
+def differences(panel: Any, rows: Sequence[RowMarks], letters: Mapping[str, str]) -> None:
+    """Each gain with its interval and over whom it is, and a line at none."""
     panel.axvline(0, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1)
     for place, row in enumerate(rows):
         if row.gain is not None:
             gain, low, high = row.gain
             fill = "white" if low <= 0 <= high else COLOURS[0]
             panel.errorbar([gain], [place], xerr=[[max(gain - low, 0)], [max(high - gain, 0)]], mfc=fill, **BAR)
+            if letter := letters.get(row.over or ""):
+                beside = {"xycoords": panel.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+                panel.annotate(f"over {letter}", (1, place), (4, 0), fontsize=SMALL, **beside)

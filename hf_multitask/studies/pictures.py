@@ -27,11 +27,16 @@ def study_pictures(recipe: ReproduceRecipe, rows: Sequence[Standing], runs: Sequ
 
 def beside(recipe: ReproduceRecipe, rows: Sequence[Standing], by: str) -> Any:
     """The rows that are judged `by` one number, where two or more have it."""
-    found = [marks(row, by) for row in rows if row.row.by == by and (by in row.ours or by in row.theirs)]
+    names = {row.row.run: row.row.row for row in reversed(rows)}
+    found = [
+        marks(row, by, names.get(row.row.against or recipe.reference))
+        for row in rows
+        if row.row.by == by and (by in row.ours or by in row.theirs)
+    ]
     return rows_beside(found, title=titled(recipe, "rows"), measure=measured(by)) if len(found) > 1 else None
 
 
-def marks(row: Standing, by: str) -> RowMarks:
+def marks(row: Standing, by: str, over: str | None) -> RowMarks:
     return RowMarks(
         row.row.row if row.row.split == "dev" else f"{row.row.row} ({row.row.split})",
         ours=row.ours[by][0] if by in row.ours else None,
@@ -39,6 +44,7 @@ def marks(row: Standing, by: str) -> RowMarks:
         theirs=row.theirs.get(by),
         crossfitted=None if row.crossfitted is None else row.crossfitted[0],
         gain=None if row.gain is None else (row.gain.gain, *row.gain.ci95),
+        over=None if row.gain is None else over,
     )
 
 

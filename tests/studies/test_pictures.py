@@ -19,19 +19,21 @@ def test_rows_are_drawn_beside_those_that_are_judged_by_the_same(monkeypatch):
     gain = Gain(0.02, (0.01, 0.03), 0.0)
     fair = {"interval": (0.6, 0.8), "gain": gain, "crossfitted": (0.69, 0.01)}
     rows = [
-        Standing(Published("Base", "Table 1", "base"), {"score": 0.8}, {"score": (0.7, 0.01)}, **fair),
+        Standing(Published("More", "Table 1", "more"), {"score": 0.8}, {"score": (0.7, 0.01)}, **fair),
+        Standing(Published("Most", "Table 1", "most", against="more"), {"score": 0.8}, {}, gain=gain),
         Standing(Published("Theirs", "Table 2", None, split="test"), {"score": 0.75}, {}),
         Standing(Published("Nobody's", "Table 2", None), {"sst": 0.5}, {}),
         Standing(Published("One", "Table 3", "one", by="cfimdb"), {"cfimdb": 0.9}, {}),
         Standing(Published("Other", "Table 3", "other", by="cfimdb"), {}, {"cfimdb": (0.8, None)}),
         Standing(Published("Alone", "Table 4", "alone", by="sts"), {"sts": 0.5}, {"sts": (0.4, None)}),
     ]
-    recipe = ReproduceRecipe(runs={"base": RunSection()}, output_dir="outputs/rates", scale="small")
+    recipe = ReproduceRecipe(runs={"alone": RunSection()}, reference="alone", output_dir="outputs/rates", scale="small")
     pictures.study_pictures(recipe, rows, [])
     assert list(drawn) == ["score (0 to 1)", "cfimdb, accuracy"]
-    (base, theirs), said = drawn["score (0 to 1)"]
-    assert base == ("Base", 0.7, (0.6, 0.8), 0.8, 0.69, (0.02, 0.01, 0.03))
-    assert theirs == ("Theirs (test)", None, None, 0.75, None, None)
+    (more, most, theirs), said = drawn["score (0 to 1)"]
+    assert more == ("More", 0.7, (0.6, 0.8), 0.8, 0.69, (0.02, 0.01, 0.03), "Alone")
+    assert most.over == "More"
+    assert theirs == ("Theirs (test)", None, None, 0.75, None, None, None)
     assert said["title"] == "rows: rates, small"
     (one, other), _ = drawn["cfimdb, accuracy"]
     assert (one.ours, one.theirs, other.ours, other.theirs) == (None, 0.9, 0.8, None)
