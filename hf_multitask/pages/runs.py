@@ -14,6 +14,7 @@ from datasets import Dataset
 from ..assembly.differences import differences
 from ..evaluation.answers import Answers, load_answers
 from ..evaluation.comparison import Pair, gains
+from ..metrics import named
 from ..models.objectives import build_objective
 from ..plots import (
     agreement,
@@ -183,10 +184,11 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
     if not pairs:
         raise ValueError(f"{names[0]} and {names[1]} have answered no rows in common, so that they cannot be compared.")
     found = gains(pairs, one.report.counted, seed=seed)
-    lines = [[name, one.report.values[name], other.report.values[name], str(found[name])] for name in pairs]
+    # By one's metrics on both sides, whatever the other is judged by.
+    sides = [reached(shown, pairs) for shown in (one, other)]
+    lines = [[name, *(values[name] for values in sides), str(found[name])] for name in pairs]
     if pairs.keys() >= set(one.report.counted):
-        # Of the same tasks on both sides, whatever else the other is judged by.
-        scores = [one.report.score_of(shown.report.values) for shown in (one, other)]
+        scores = [one.report.score_of(values) for values in sides]
         lines.append(["score", *scores, str(found["score"])])
     chose = any(shown.answers[name].fair_values is not None for shown in (one, other) for name in pairs)
     gain = "gain, cross-fitted, 95% interval" if chose else "gain, 95% interval"
@@ -223,6 +225,14 @@ def told_apart(one: Path, other: Path) -> list[str]:
 def alike(one: Shown, other: Shown, name: str) -> bool:
     mine, theirs = one.answers.get(name), other.answers.get(name)
     return mine is not None and theirs is not None and np.array_equal(mine.labels, theirs.labels)
+
+
+def reached(shown: Shown, pairs: Mapping[str, Pair]) -> dict[str, float]:
+    """What a run's own answers to each task reach by the metric of the pair."""
+    return {
+        name: named(pair.metric).measure(shown.answers[name].values, pair.labels, classes=pair.classes)
+        for name, pair in pairs.items()
+    }
 
 
 def differing(one: Shown, other: Shown, names: Sequence[str]) -> str:

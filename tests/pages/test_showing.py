@@ -69,6 +69,20 @@ def test_where_only_one_of_two_is_right_is_shown_both_ways_and_the_score_is_of_t
     assert [line[:3] for line in section(page, "Results")] == [["mood", "0.500", "0.250"], ["score", "0.500", "0.250"]]
 
 
+def test_both_columns_are_of_the_metric_that_the_gain_is_of(tmp_path):
+    one = shown(tmp_path / "one", [1, 0, 1, 1], [0, 1, 1, 1])
+    other = shown(tmp_path / "other", [0, 0, 0, 1], [0, 1, 1, 1])
+    entry = other.report.tasks["mood"]
+    del entry["accuracy"]
+    entry |= {"metric": "f1", "f1": 0.5}
+    for line in section(beside_page(one, other), "Results"):
+        assert line[1:3] == ["0.500", "0.500"]
+        assert line[3].startswith("+0.0000 ")
+    for line in section(beside_page(other, one), "Results"):
+        assert line[1:3] == ["0.500", "0.667"]
+        assert line[3].startswith("-0.1667 ")
+
+
 def test_disputes_begin_with_what_the_wrong_one_is_surest_of_or_furthest_off(tmp_path):
     one, other = (shown(tmp_path / name, [0, 0, 0, 0], [0, 0, 0, 1]) for name in ("one", "other"))
     scores = np.array([[0, 1.0], [0, 3.0], [0, 2.0], [0, 9.0]])
