@@ -16,11 +16,11 @@ from hf_multitask.sections.report import ReportRecipe
 
 def main(argv):
     recipe = read_recipe(ReportRecipe, argv)
-    one = show(Path(recipe.folder), most=recipe.most)
+    one = show(Path(recipe.folder), most=recipe.most, seed=recipe.seed)
     if recipe.beside is None:
         path = write_page(run_page(one, seed=recipe.seed), recipe.folder)
     else:
-        other = show(Path(recipe.beside), most=recipe.most)
+        other = show(Path(recipe.beside), most=recipe.most, seed=recipe.seed)
         name = f"beside-{other.folder.name}.html"
         path = write_page(beside_page(one, other, seed=recipe.seed), recipe.folder, name)
     print(f"Wrote {path}")

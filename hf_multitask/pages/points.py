@@ -4,7 +4,7 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -14,7 +14,7 @@ from ..models.objectives import build_objective
 from ..plots.maps import placed
 from .mistakes import probabilities
 
-__all__ = ["ANSWERS", "MOST", "points", "points_map"]
+__all__ = ["ANSWERS", "MOST", "Seen", "chosen", "points", "points_map"]
 
 MOST = 500
 """Most points of a task: a browser draws each, and its text stands in the page."""
@@ -32,34 +32,53 @@ VIRIDIS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#c2df23")
 GOLDEN = (5**0.5 - 1) / 2
 
 
+class Seen(NamedTuple):
+    """The numbers [n] of those rows that a model embedded, in order, and the vectors [n, width] of their texts."""
+
+    rows: np.ndarray
+    vectors: np.ndarray
+
+
+def chosen(count: int, most: int, *, seed: int = 0) -> np.ndarray:
+    """The numbers of all rows, or of `most` that are drawn: the first ones of a sorted split are of one class.
+
+    >>> chosen(3, 5), len(chosen(100, 5))
+    (array([0, 1, 2]), 5)
+    """
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
 def points(
-    task: Mapping[str, Any], said: Answers, rows: Dataset, vectors: np.ndarray | None = None, *, seed: int = 0
+    task: Mapping[str, Any], said: Answers, rows: Dataset, seen: Seen | None = None, *, seed: int = 0
 ) -> dict[str, Any]:
     """What a map shows of a task: its labels with their colours, its points, and where these lie.
 
-    `maps` has places [n, 2] of the points: by PCA and t-SNE where the first rows' texts are embedded, as the pictures
-    have them, and always those of the answers beside the labels. `rows` says of each point its texts, its label, what
-    is predicted, and the probability of that, or how far a number is off. More than `MOST` are drawn by the seed.
+    `maps` has places [n, 2] of the points: by PCA and t-SNE where texts are embedded, as the pictures have them, and
+    always those of the answers beside the labels. `rows` says of each point its texts, its label, what is predicted,
+    and the probability of that, or how far a number is off. More than `MOST` are drawn by the seed, of rows that are
+    embedded where some are.
     """
     objective = build_objective(dict(task["objective"]))
     names = None if objective.labels is None else list(objective.labels)
     maps: dict[str, dict[str, Any]] = {}
-    count = len(said.labels)
+    of = len(said.labels)
+    shown = chosen(of, MOST, seed=seed)
     # One point has no place beside others.
-    if vectors is not None and len(vectors) > 1:
-        count = len(vectors)
+    if seen is not None and len(seen.rows) > 1:
+        among = chosen(len(seen.rows), MOST, seed=seed)
+        shown = seen.rows[among]
         for by in ("PCA", "t-SNE"):
-            places, axes = placed(np.asarray(vectors), by=by, seed=seed)
-            maps[by] = {"axes": axes, "places": places}
+            places, axes = placed(np.asarray(seen.vectors), by=by, seed=seed)
+            maps[by] = {"axes": axes, "places": places[among]}
     if names is None:
         sure = np.abs(said.values - said.labels)
-        maps[ANSWERS] = of_numbers(said, [float(edge) for edge in objective.space])
+        answers = of_numbers(said, [float(edge) for edge in objective.space])
     else:
         sure = probabilities(task, said).max(1)
-        maps[ANSWERS] = of_classes(said, sure, names)
-    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:MOST])
+        answers = of_classes(said, sure, names)
+    maps[ANSWERS] = {**answers, "places": answers["places"][shown]}
     for each in maps.values():
-        each["places"] = [[short(value) for value in place] for place in each["places"][chosen]]
+        each["places"] = [[short(value) for value in place] for place in each["places"]]
     parts = ("first", "second") if task["pair"] else ("first",)
     listed = [
         {
@@ -68,9 +87,9 @@ def points(
             "said": short(said.values[row]),
             "sure": short(sure[row]),
         }
-        for row in chosen.tolist()
+        for row in shown.tolist()
     ]
-    return {"of": count, "labels": names, "colours": shades(names or [""]), "maps": maps, "rows": listed}
+    return {"of": of, "labels": names, "colours": shades(names or [""]), "maps": maps, "rows": listed}
 
 
 def of_numbers(said: Answers, space: Sequence[float]) -> dict[str, Any]:

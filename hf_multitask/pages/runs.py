@@ -33,7 +33,7 @@ from ..recipe import read_yaml
 from ..report import Report
 from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
-from .points import points, points_map
+from .points import Seen, points, points_map
 
 __all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
 
@@ -42,13 +42,13 @@ __all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
 class Shown:
     """A finished folder, and what else of it is shown: its tasks, dev rows, embeddings and task shares.
 
-    `embeddings` [n, width] are those of the dev rows of each task of single texts with classes.
+    `embeddings` are those of dev rows of each task of single texts with classes.
     """
 
     folder: Path
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rows: Mapping[str, Dataset] = field(default_factory=dict)
-    embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    embeddings: Mapping[str, Seen] = field(default_factory=dict)
     shares: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @cached_property
@@ -131,10 +131,10 @@ def run_pictures(shown: Shown, *, seed: int = 0) -> dict[str, Any]:
         found["task probabilities"] = task_shares(shown.shares)
     for name in shown.answers:
         found |= judged(shown, name)
-    for name, vectors in shown.embeddings.items():
+    for name, seen in shown.embeddings.items():
         # One point has no place beside others.
-        if len(vectors) > 1:
-            found |= mapped(shown, name, vectors, seed=seed)
+        if len(seen.rows) > 1:
+            found |= mapped(shown, name, seen, seed=seed)
     # Once it is taken from its page, a picture alone says whose it is.
     whose = f"{shown.folder.absolute().name}, seed {shown.report.seed}"
     found = {said: signed(figure, whose) for said, figure in found.items()}
@@ -162,15 +162,15 @@ def judged(shown: Shown, name: str) -> dict[str, Any]:
     return found
 
 
-def mapped(shown: Shown, name: str, vectors: np.ndarray, *, seed: int) -> dict[str, Any]:
+def mapped(shown: Shown, name: str, seen: Seen, *, seed: int) -> dict[str, Any]:
     """Pictures of the embeddings of one task's texts."""
     said, entry = shown.answers[name], shown.report.tasks[name]
-    labels, values = said.labels[: len(vectors)].tolist(), said.values[: len(vectors)].tolist()
+    labels, values = said.labels[seen.rows].tolist(), said.values[seen.rows].tolist()
     names, what = entry["labels"], f"{name} on {entry['split']}: embeddings"
-    rows = {f"{what} by label": vectors}
+    rows = {f"{what} by label": seen.vectors}
     found = {f"{name}: {by}": map_figure(rows, labels, names, by=by, seed=seed) for by in ("t-SNE", "PCA")}
     title, height = f"{what} and predictions", "predicted label"
-    return found | {f"{name}: heights": height_map(vectors, values, title=title, height=height, names=names)}
+    return found | {f"{name}: heights": height_map(seen.vectors, values, title=title, height=height, names=names)}
 
 
 def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:

@@ -22,6 +22,7 @@ from ..report import Report
 from ..schedules import Drawn, build_schedule
 from ..sections.train import TrainRecipe
 from ..tasks import Task
+from .points import Seen, chosen
 from .runs import Shown
 
 __all__ = ["show"]
@@ -29,11 +30,11 @@ __all__ = ["show"]
 logger = logging.getLogger(__name__)
 
 
-def show(folder: Path, *, most: int = 1000) -> Shown:
+def show(folder: Path, *, most: int = 1000, seed: int = 0) -> Shown:
     """A finished folder with all that can be shown of it; of a first stage this is its report and pictures.
 
     The dev rows are read again from where the recipe has them, and left out where they have changed; embeddings are
-    those of a model, not of an ensemble.
+    those of a model, not of an ensemble, and of more rows than `most` the seed draws which.
     """
     report = Report.load(folder)
     if not (folder / "config.json").is_file():
@@ -48,7 +49,7 @@ def show(folder: Path, *, most: int = 1000) -> Shown:
     if others := [name for name in rows if name in answers and not same(rows[name], answers[name])]:
         logger.warning("%s was judged on other dev rows of %s than are there now.", folder, ", ".join(others))
         rows = {name: data for name, data in rows.items() if name not in others}
-    vectors = embeddings(folder, rows, most=most) if isinstance(config, MultitaskConfig) else {}
+    vectors = embeddings(folder, rows, most=most, seed=seed) if isinstance(config, MultitaskConfig) else {}
     planned = shares(recipe, report.about.get("train_rows", {})) if isinstance(recipe, TrainRecipe) else {}
     return Shown(folder, config.tasks, rows, vectors, planned)
 
@@ -59,13 +60,17 @@ def same(rows: Dataset, answers: Answers) -> bool:
     return labels.shape == answers.labels.shape and np.allclose(labels, answers.labels)
 
 
-def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int) -> dict[str, np.ndarray]:
-    """The pooled rows [n, width] of the dev texts of each task of single texts with classes."""
+def embeddings(folder: Path, rows: Mapping[str, Dataset], *, most: int, seed: int = 0) -> dict[str, Seen]:
+    """The pooled rows [n, width] of the dev texts of each task of single texts with classes, `most` at most."""
     model = load_model(str(folder))
     if not isinstance(model, MultitaskModel):
         return {}
-    single = [name for name, task in model.tasks.items() if not task["pair"] and model.objectives[name].labels]
-    return {name: model.embed(name, rows[name]["first"][:most]).numpy() for name in single}
+    found = {}
+    for name, data in rows.items():
+        if not model.tasks[name]["pair"] and model.objectives[name].labels:
+            numbers = chosen(len(data), most, seed=seed)
+            found[name] = Seen(numbers, model.embed(name, data.select(numbers)["first"][:]).numpy())
+    return found
 
 
 def setting(recipe: TrainRecipe, name: str) -> Any:

@@ -19,7 +19,7 @@ class ReportRecipe:
     folder: str = field(metadata={"help": "A folder that train.py, ensemble.py or pretrain.py left"})
     beside: str | None = field(default=None, metadata={"help": "Another, to compare with: beside-NAME.html"})
     most: int = field(default=1000, metadata={"help": "Most texts of a task whose embeddings are drawn"})
-    seed: int = field(default=0, metadata={"help": "Decides the places of t-SNE"})
+    seed: int = field(default=0, metadata={"help": "Draws the texts that are shown, and decides the places of t-SNE"})
 
     def __post_init__(self) -> None:
         if self.most < 2:

@@ -9,7 +9,8 @@ from sklearn.metrics import confusion_matrix
 from hf_multitask import Classification, PalConfig, Regression, Task
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.pages.mistakes import mistakes
-from hf_multitask.pages.runs import Shown, beside_page, disputed, judged, run_pictures
+from hf_multitask.pages.points import Seen
+from hf_multitask.pages.runs import Shown, beside_page, disputed, judged, mapped, run_pictures
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
@@ -132,7 +133,7 @@ def test_a_scatter_has_the_range_of_its_task(tmp_path):
 
 def test_each_picture_says_of_what_and_of_whom_it_is_and_a_log_without_curves_makes_none(tmp_path):
     run = shown(tmp_path / "mine-0", [0, 0, 1, 1], [0, 1, 1, 1])
-    run.embeddings = {"mood": np.random.default_rng(0).normal(size=(4, 3))}
+    run.embeddings = {"mood": Seen(np.arange(4), np.random.default_rng(0).normal(size=(4, 3)))}
     (run.folder / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 2.0}]}')
     found = run_pictures(run)
     of = ["confusion", "reliability", "t-SNE", "PCA", "heights"]
@@ -161,6 +162,23 @@ def test_embeddings_are_what_the_head_reads_with_adapters_too(adapters, model, r
                 torch.nn.init.normal_(weight, std=0.3)
     model.save_pretrained(tmp_path)
     found = embeddings(tmp_path, rows, most=9)
-    assert {name: vectors.shape for name, vectors in found.items()} == {"sst": (9, 16)}
-    scores = model.heads["sst"](torch.from_numpy(found["sst"]))
-    torch.testing.assert_close(scores, model.eval().predict("sst", rows["sst"]["first"][:9]).scores)
+    assert {name: seen.vectors.shape for name, seen in found.items()} == {"sst": (9, 16)}
+    numbers, vectors = found["sst"]
+    scores = model.heads["sst"](torch.from_numpy(vectors))
+    torch.testing.assert_close(scores, model.eval().predict("sst", rows["sst"].select(numbers)["first"][:]).scores)
+
+
+def test_of_a_split_sorted_by_label_every_label_is_embedded(model, rows, tmp_path):
+    model.save_pretrained(tmp_path)
+    data = {"sst": rows["sst"].select(np.argsort(rows["sst"]["label"][:], kind="stable"))}
+    (numbers, _) = embeddings(tmp_path, data, most=20)["sst"]
+    assert numbers.tolist() == sorted(set(numbers.tolist()))
+    assert set(data["sst"].select(numbers)["label"]) == set(range(5))
+    assert embeddings(tmp_path, data, most=37)["sst"].rows.tolist() == list(range(37))
+
+
+def test_the_pictures_of_embedded_rows_have_their_own_labels_and_predictions(tmp_path):
+    run = shown(tmp_path / "mine-0", [0, 0, 0, 1], [0, 0, 0, 1])
+    run.embeddings = {"mood": Seen(np.array([2, 3]), np.eye(2))}
+    for figure in mapped(run, "mood", run.embeddings["mood"], seed=0).values():
+        assert [len(points.get_offsets()) for points in figure.axes[0].collections] == [1, 1]
