@@ -26,6 +26,7 @@ from hf_multitask.plots import (
     within,
 )
 from hf_multitask.plots.canvas import INCHES, ink
+from hf_multitask.plots.maps import placed
 
 draw = np.random.default_rng(0)
 ROWS = draw.normal(size=(12, 4))
@@ -237,6 +238,35 @@ def test_an_axis_of_pca_says_its_share_of_the_variance():
     assert panel.get_ylabel() == f"PCA 2 ({shares[1]} of the variance)"
     # Seen on white, however light.
     assert all(light(points.get_edgecolor()[0]) < 0.1 < points.get_linewidth()[0] for points in panel.collections)
+
+
+ALIKE = {
+    "same": np.full((12, 4), 0.1, np.float32),
+    "ones": np.ones((12, 4), np.float32),
+    "vanishing": (1e-30 * ROWS).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("rows", ALIKE.values(), ids=ALIKE)
+def test_rows_that_are_all_the_same_lie_at_one_place(rows):
+    for by, said in (("PCA", "(0% of the variance)"), ("t-SNE", "axis")):
+        places, axes = placed(rows, by=by)
+        assert places.tolist() == [[0, 0]] * 12
+        assert all(axis.endswith(said) for axis in axes)
+        assert embedded(map_figure({"dev": rows}, THREE, ["a", "b", "c"], by=by))
+    assert embedded(height_map(rows, THREE, title="sst", height="label", names=["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("by", ["PCA", "t-SNE"])
+def test_rows_that_are_nearly_the_same_have_places(by):
+    noise = (1 + 1e-8 * draw.normal(size=(40, 16))).astype(np.float32)
+    column = np.ones((40, 16), np.float32)
+    column[:, 3] += draw.normal(size=40)
+    for rows in (noise, column, np.append(column[:, :3], 1e-7 * ROWS[:10].reshape(40, 1), axis=1)):
+        places, axes = placed(rows, by=by)
+        assert np.isfinite(places).all()
+        assert np.ptp(places) > 0
+        assert "nan" not in "".join(axes)
 
 
 @pytest.mark.parametrize(("second", "span"), [(0.7005, 0.02), (0.9, 0.2)])

@@ -129,13 +129,17 @@ def marks(names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def placed(rows: np.ndarray, *, by: str, seed: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Two coordinates of each row, and what these are."""
+    """Two coordinates of each row, and what these are; rows that are all the same lie at one place."""
+    # Neither way can divide by a variance of zero; that of differences whose squares vanish is zero too.
+    same = np.square(np.ptp(rows, axis=0).max(), dtype=np.float32) == 0
+    places, shares = np.zeros((len(rows), 2)), np.zeros(2)
     if by == "PCA":
-        model = PCA(2, random_state=seed)
-        places = model.fit_transform(rows)
-        shares = enumerate(model.explained_variance_ratio_, 1)
-        return places, [f"PCA {number} ({share:.0%} of the variance)" for number, share in shares]
-    # t-SNE wants fewer neighbours than there are points.
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(rows)
+        if not same:
+            model = PCA(2, random_state=seed)
+            places, shares = model.fit_transform(rows), model.explained_variance_ratio_
+        return places, [f"PCA {number} ({share:.0%} of the variance)" for number, share in enumerate(shares, 1)]
+    if not same:
+        # t-SNE wants fewer neighbours than there are points.
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(rows)
     return places, [f"{by}, first axis", f"{by}, second axis"]
