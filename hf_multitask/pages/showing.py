@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from ..arguments import MultitaskTrainingArguments
 from ..assembly.finished import made_by, own_sources
 from ..assembly.models import load_model
 from ..assembly.rows import load_rows
+from ..data.rows import DataError
 from ..evaluation.answers import Answers, load_answers
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
 from ..models.modeling_multitask import MultitaskModel
 from ..report import Report
 from ..schedules import Drawn, build_schedule
+from ..sections.ensemble import EnsembleRecipe
 from ..sections.train import TrainRecipe
 from ..tasks import Task
 from .points import Seen, chosen
@@ -33,8 +35,8 @@ logger = logging.getLogger(__name__)
 def show(folder: Path, *, most: int = 1000, seed: int = 0) -> Shown:
     """A finished folder with all that can be shown of it; of a first stage this is its report and pictures.
 
-    The dev rows are read again from where the recipe has them, and left out where they have changed; embeddings are
-    those of a model, not of an ensemble, and of more rows than `most` the seed draws which.
+    The dev rows are read again from where the recipe has them, and left out where they have changed or are gone;
+    embeddings are those of a model, not of an ensemble, and of more rows than `most` the seed draws which.
     """
     report = Report.load(folder)
     if not (folder / "config.json").is_file():
@@ -44,7 +46,7 @@ def show(folder: Path, *, most: int = 1000, seed: int = 0) -> Shown:
         return Shown(folder)
     recipe = made_by(folder)
     tasks = [Task.from_description(name, task) for name, task in config.tasks.items()]
-    rows = load_rows(tasks, recipe.data, ("dev",), seed=recipe.seed, own=own_sources(recipe))["dev"]
+    rows = dev_rows(folder, tasks, recipe)
     answers = load_answers(folder)
     if others := [name for name in rows if name in answers and not same(rows[name], answers[name])]:
         logger.warning("%s was judged on other dev rows of %s than are there now.", folder, ", ".join(others))
@@ -52,6 +54,19 @@ def show(folder: Path, *, most: int = 1000, seed: int = 0) -> Shown:
     vectors = embeddings(folder, rows, most=most, seed=seed) if isinstance(config, MultitaskConfig) else {}
     planned = shares(recipe, report.about.get("train_rows", {})) if isinstance(recipe, TrainRecipe) else {}
     return Shown(folder, config.tasks, rows, vectors, planned)
+
+
+def dev_rows(folder: Path, tasks: Iterable[Task], recipe: TrainRecipe | EnsembleRecipe) -> dict[str, Dataset]:
+    """The dev rows of each task that can still be read."""
+    own, rows = own_sources(recipe), dict[str, Dataset]()
+    for task in tasks:
+        try:
+            rows |= load_rows([task], recipe.data, ("dev",), seed=recipe.seed, own=own)["dev"]
+        except DataError as error:
+            said = "The page of %s leaves out the dev rows of %s, which cannot be read any more: %s\n%s"
+            advice = "Put them back where its recipe.yaml has them, or begin in the folder where its paths lead there."
+            logger.warning(said, folder, task.name, error, advice)
+    return rows
 
 
 def same(rows: Dataset, answers: Answers) -> bool:

@@ -121,6 +121,21 @@ def test_a_report_without_a_model_is_named(tmp_path):
         show(tmp_path)
 
 
+def test_rows_that_are_gone_are_named_and_the_others_shown(model, tmp_path, caplog):
+    task = {"split": "dev", "n": 16, "metric": "accuracy", "scored": True, "accuracy": 1.0}
+    Report({"sst": task}, 1.0, 1.0, 0).save(tmp_path)
+    own = "[{name: sst, data: {class: Files, train: nowhere/gone.csv, dev: nowhere/gone.csv}}, qqp, sts]"
+    (tmp_path / "recipe.yaml").write_text(f"data: {{source: {{class: Demo, size: 16}}}}\ntasks: {own}\n")
+    model.save_pretrained(tmp_path)
+    with caplog.at_level("WARNING"):
+        found = show(tmp_path)
+    assert list(found.rows) == ["qqp", "sts"]
+    (message,) = [record.getMessage() for record in caplog.records if record.name == show.__module__]
+    assert message.startswith(f"The page of {tmp_path} leaves out the dev rows of sst, which cannot be read any more: ")
+    assert "nowhere/gone.csv" in message
+    assert "Put them back where its recipe.yaml has them" in message
+
+
 def test_a_scatter_has_the_range_of_its_task(tmp_path):
     values = np.array([-1.0, 0.5])
     save_answers({"own": Answers(values[:, None], values, values)}, tmp_path)
