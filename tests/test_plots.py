@@ -259,11 +259,10 @@ def test_rows_that_are_all_the_same_lie_at_one_place(rows):
 
 @pytest.mark.parametrize("by", ["PCA", "t-SNE"])
 def test_rows_that_are_nearly_the_same_have_places(by):
-    noise = (1 + 1e-8 * draw.normal(size=(40, 16))).astype(np.float32)
-    column = np.ones((40, 16), np.float32)
-    column[:, 3] += draw.normal(size=40)
-    for rows in (noise, column, np.append(column[:, :3], 1e-7 * ROWS[:10].reshape(40, 1), axis=1)):
-        places, axes = placed(rows, by=by)
+    spread = np.random.default_rng(1).normal(size=(40, 16))
+    column = np.where(np.arange(16) == 3, spread, 1.0)
+    for rows in (1 + 2e-8 * spread, column, 1 + 1e-7 * column):
+        places, axes = placed(rows.astype(np.float32), by=by)
         assert np.isfinite(places).all()
         assert np.ptp(places) > 0
         assert "nan" not in "".join(axes)
