@@ -18,6 +18,7 @@ __all__ = [
     "embedded",
     "ink",
     "key",
+    "plain",
     "png",
     "save",
     "signed",
@@ -61,11 +62,20 @@ def titled(panel: Any, title: str, *, most: int = 42, **options: Any) -> None:
 
     Of a title there are `most` letters in a line, since what goes beyond the picture is cut off.
     """
-    panel.set(**options)
-    panel.set_title(fill(title, most, break_on_hyphens=False), fontsize=TITLE)
+    panel.set(**{name: plain(value) if isinstance(value, str) else value for name, value in options.items()})
+    panel.set_title(plain(fill(title, most, break_on_hyphens=False)), fontsize=TITLE)
     panel.tick_params(labelsize=SMALL)
     for axis in (panel.xaxis, panel.yaxis):
         axis.label.set_fontsize(LABEL)
+
+
+def plain(name: str) -> str:
+    """A name so written that it is drawn as it is: a `$` begins mathematics, and a key leaves out what begins with `_`.
+
+    >>> print(plain("$5 to $10"), plain("_other"))
+    \\$5 to \\$10  _other
+    """
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def key(panel: Any, *, columns: int = 0, **options: Any) -> None:
@@ -97,7 +107,7 @@ def signed(figure: Any, whose: str) -> Any:
     panel = figure.axes[0]
     panel.set_title(panel.get_title(), fontsize=TITLE, pad=SMALL + 9)
     place = {"xy": (0.5, 1), "xytext": (0, 4), "xycoords": "axes fraction", "textcoords": "offset points"}
-    panel.annotate(whose, ha="center", va="bottom", fontsize=SMALL, color="0.3", annotation_clip=False, **place)
+    panel.annotate(plain(whose), ha="center", va="bottom", fontsize=SMALL, color="0.3", annotation_clip=False, **place)
     return figure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import COLOURS, LINES, MARKS, SMALL, canvas, key, titled
+from .canvas import COLOURS, LINES, MARKS, SMALL, canvas, key, plain, titled
 
 __all__ = ["learning_curves", "sweep_curve", "task_shares"]
 
@@ -38,7 +38,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str
             if line:
                 style = {"color": COLOURS[number % 8], "marker": MARKS[number % 8], "linestyle": LINES[number % 4]}
                 steps, values = np.array(broken(line, GAP * usual)).T
-                panel.plot(steps, values, markersize=3, linewidth=1.2, label=name, **style)
+                panel.plot(steps, values, markersize=3, linewidth=1.2, label=plain(name), **style)
         if any(lines.values()):
             key(panel)
         else:
@@ -105,7 +105,8 @@ def task_shares(shares: Mapping[str, Sequence[float]]) -> Any:
     titled(panel, "Task probabilities", ylabel="share of the steps", ylim=(0, 1.05))
     if all(len(values) == 1 for values in shares.values()):
         colours = [COLOURS[number % 8] for number in range(len(shares))]
-        bars = panel.bar(list(shares), [value for (value,) in shares.values()], width=0.6, color=colours)
+        names, heights = [plain(task) for task in shares], [value for (value,) in shares.values()]
+        bars = panel.bar(names, heights, width=0.6, color=colours)
         panel.bar_label(bars, fmt="%.2f", fontsize=SMALL)
         # Room for the number above a task that every step has.
         panel.set(xlabel="task, in the only epoch", ylim=(0, 1.12))
@@ -115,7 +116,7 @@ def task_shares(shares: Mapping[str, Sequence[float]]) -> Any:
     for number, ((task, values), width) in enumerate(zip(shares.items(), widths, strict=True)):
         style = {"color": COLOURS[number % 8], "marker": MARKS[number % 8], "linestyle": LINES[number % 4]}
         size = {"linewidth": width, "markersize": 4 + 1.5 * width, "markerfacecolor": "none"}
-        panel.plot(range(1, len(values) + 1), values, label=task, clip_on=False, **style, **size)
+        panel.plot(range(1, len(values) + 1), values, label=plain(task), clip_on=False, **style, **size)
     panel.set_xlabel("epoch")
     whole_numbers(panel.xaxis)
     key(panel, columns=min(len(shares), 3))
@@ -161,7 +162,7 @@ def sweep_curve(
         panel.plot(sorted(theirs), [theirs[x] for x in sorted(theirs)], **others)
     if baseline is not None:
         name, value = baseline
-        panel.axhline(value, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1, label=name)
+        panel.axhline(value, color=COLOURS[6], linestyle=(0, (6, 4)), linewidth=1, label=plain(name))
     titled(panel, title, xlabel=f"{setting} (ours)" if here else setting, ylabel=measure)
     low, high = panel.get_ylim()
     lack = max(SPAN - (high - low), 0.0)

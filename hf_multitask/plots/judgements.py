@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .canvas import COLOURS, INCHES, SMALL, canvas, ink, key, titled
+from .canvas import COLOURS, INCHES, SMALL, canvas, ink, key, plain, titled
 
 __all__ = ["agreement", "confusion", "reliability", "scatter"]
 
@@ -38,8 +38,8 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: s
         ticks = range(len(names))
         places = {"xticks": ticks, "yticks": ticks}
         titled(panel, f"{title}: {said}", most=BESIDE, xlabel="predicted", ylabel="true", **places)
-        panel.set_xticklabels(names, rotation=30, ha="right", rotation_mode="anchor")
-        panel.set_yticklabels(names)
+        panel.set_xticklabels(map(plain, names), rotation=30, ha="right", rotation_mode="anchor")
+        panel.set_yticklabels(map(plain, names))
     return figure
 
 
@@ -111,8 +111,8 @@ def agreement(said: np.ndarray, names: Sequence[str], *, title: str, numbers: bo
     places = {"xticks": range(members), "yticks": range(members)}
     titled(panel, title, most=BESIDE - 7, xlabel="member", ylabel="member", **places)
     size = SMALL if members <= NUMBERED / 2 else SMALL - 1.5
-    panel.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    panel.set_yticklabels(names, fontsize=size)
+    panel.set_xticklabels(map(plain, names), rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    panel.set_yticklabels(map(plain, names), fontsize=size)
     if members <= NUMBERED:
         for (one, other), value in np.ndenumerate(table):
             # No zero before the point: a cell is narrow.

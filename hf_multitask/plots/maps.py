@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from .canvas import INCHES, LABEL, MARKS, SMALL, canvas, key, save, titled
+from .canvas import INCHES, LABEL, MARKS, SMALL, canvas, key, plain, save, titled
 
 __all__ = ["embedding_map", "height_map", "map_figure"]
 
@@ -92,15 +92,15 @@ def height_map(
             chosen = given == label
             panel.scatter(*places[chosen].T, given[chosen], label=name, depthshade=False, **style)
         every = ceil(len(names) / TICKS)
-        panel.set_zticks(range(0, len(names), every), names[::every], ha="left")
+        panel.set_zticks(range(0, len(names), every), [plain(name) for name in names[::every]], ha="left")
         # Beside long names the axis has no room to say what it is.
-        key(panel, columns=abreast(names), title=f"height: {height}", **CLOSE)
+        key(panel, columns=abreast(names), title=plain(f"height: {height}"), **CLOSE)
     else:
-        panel.set_zlabel(height, fontsize=LABEL)
+        panel.set_zlabel(plain(height), fontsize=LABEL)
         panel.tick_params(axis="z", pad=0)
         shown = panel.scatter(*places.T, given, c=given, cmap="viridis", s=9, depthshade=False, **EDGE)
         bar = figure.colorbar(shown, ax=panel, shrink=0.5, orientation="horizontal", pad=0.05)
-        bar.set_label(height, fontsize=SMALL)
+        bar.set_label(plain(height), fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
     # Smaller than its frame, which else cuts off what the height is.
     panel.set_box_aspect(None, zoom=0.8)
@@ -123,7 +123,7 @@ def marks(names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     size = 16 if len(names) <= FEW else 9
     colours = colormaps["viridis"](np.linspace(0, 0.95, len(names)))
     return [
-        (name, {"color": [colour], "marker": MARKS[label % len(MARKS)], "s": size, **EDGE})
+        (plain(name), {"color": [colour], "marker": MARKS[label % len(MARKS)], "s": size, **EDGE})
         for label, (name, colour) in enumerate(zip(names, colours, strict=True))
     ]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .canvas import COLOURS, INCHES, SMALL, canvas, key, titled
+from .canvas import COLOURS, INCHES, SMALL, canvas, key, plain, titled
 
 __all__ = ["RowMarks", "rows_beside"]
 
@@ -53,7 +53,7 @@ def rows_beside(rows: Sequence[RowMarks], *, title: str, measure: str) -> Any:
     numbers(first, rows)
     titled(first, title, xlabel=measure, ylabel="row")
     # The first one on top, as in a table.
-    first.set_yticks(range(len(rows)), [marked(row.name, letters) for row in rows])
+    first.set_yticks(range(len(rows)), [plain(marked(row.name, letters)) for row in rows])
     first.set_ylim(len(rows) - 0.4, -0.6)
     if compared:
         differences(panels[1], rows, letters)
