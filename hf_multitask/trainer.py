@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -165,10 +164,7 @@ class MultitaskTrainer(Keeping, Interruptible, WholeCheckpoints, Pushing):
             fill=self.is_deepspeed_enabled,
             streamed=[name for name, task in self.encoded.items() if isinstance(task, StreamedTask)],
         )
-        steps = self.sampler.steps
-        epochs = args.max_steps / steps if args.max_steps > 0 else args.num_train_epochs
-        self.sampler.epochs = math.ceil(epochs) if epochs > 1 else epochs
-        self.sampler.last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)
+        self.sampler.end(epochs=args.num_train_epochs, max_steps=args.max_steps)
         loader = DataLoader(
             StepDataset(self.encoded),
             batch_sampler=self.sampler,

@@ -1,5 +1,6 @@
 """Which rows the next step trains: the host of the schedules."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -77,13 +78,18 @@ class MultitaskSampler:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
+    def end(self, *, epochs: float, max_steps: int) -> int:
+        """Settle and say the last step of a training of so many epochs, or, where they are above zero, steps."""
+        whole = max_steps / self.steps if max_steps > 0 else epochs
+        self.epochs = math.ceil(whole) if whole > 1 else whole
+        self.last = max_steps if max_steps > 0 else math.ceil(epochs * self.steps)
+        return self.last
+
     def __len__(self) -> int:
         return self.steps * self.shares
 
     def __iter__(self) -> Iterator[list[Share]]:
-        plan = self.plan(self.epoch)
-        if self.last is not None:
-            plan = plan[: max(self.last - self.epoch * self.steps, 0)]
+        plan = self.due(self.epoch)
         batches = {name: iter(self.batches(name)) for name in Counter(name for step in plan for name in step)}
         for step in plan:
             dealt = [self.deal(name, next(batches[name])) for name in step]
@@ -94,6 +100,11 @@ class MultitaskSampler:
         """The tasks of each optimizer step of an epoch."""
         draw = np.random.default_rng([self.seed, 0, epoch])
         return self.schedule.plan(epoch, self.epochs, sizes=self.sizes, passes=self.passes, draw=draw)
+
+    def due(self, epoch: int) -> Plan:
+        """The same of those steps that come before the end."""
+        plan = self.plan(epoch)
+        return plan if self.last is None else plan[: max(self.last - epoch * self.steps, 0)]
 
     def rows_in_epoch(self) -> int:
         """How many rows the current epoch reads."""
