@@ -65,9 +65,14 @@ class Shown:
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     @property
-    def history(self) -> list[dict[str, float]]:
+    def state(self) -> dict[str, Any]:
+        """What the trainer left of itself; an ensemble has none."""
         path = self.folder / "trainer_state.json"
-        return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return self.state.get("log_history", [])
 
 
 def run_page(shown: Shown, *, seed: int = 0) -> str:

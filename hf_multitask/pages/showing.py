@@ -15,6 +15,7 @@ from ..assembly.finished import made_by, own_sources
 from ..assembly.models import load_model
 from ..assembly.rows import load_rows
 from ..data.rows import DataError
+from ..data.sampler import MultitaskSampler
 from ..evaluation.answers import Answers, load_answers
 from ..models.configuration_ensemble import EnsembleConfig
 from ..models.configuration_multitask import MultitaskConfig
@@ -52,8 +53,10 @@ def show(folder: Path, *, most: int = 1000, seed: int = 0) -> Shown:
         logger.warning("%s was judged on other dev rows of %s than are there now.", folder, ", ".join(others))
         rows = {name: data for name, data in rows.items() if name not in others}
     vectors = embeddings(folder, rows, most=most, seed=seed) if isinstance(config, MultitaskConfig) else {}
-    planned = shares(recipe, report.about.get("train_rows", {})) if isinstance(recipe, TrainRecipe) else {}
-    return Shown(folder, config.tasks, rows, vectors, planned)
+    shown = Shown(folder, config.tasks, rows, vectors)
+    if isinstance(recipe, TrainRecipe):
+        shown.shares = shares(recipe, report.about.get("train_rows", {}), shown.state)
+    return shown
 
 
 def dev_rows(folder: Path, tasks: Iterable[Task], recipe: TrainRecipe | EnsembleRecipe) -> dict[str, Dataset]:
@@ -93,25 +96,33 @@ def setting(recipe: TrainRecipe, name: str) -> Any:
     return recipe.training.get(name, MultitaskTrainingArguments.__dataclass_fields__[name].default)
 
 
-def shares(recipe: TrainRecipe, sizes: Mapping[str, int]) -> dict[str, list[float]]:
-    """Of each epoch's steps the share that has a task: by the schedule's probabilities over several, or as it plans."""
+def shares(
+    recipe: TrainRecipe, sizes: Mapping[str, int], state: Mapping[str, Any] | None = None
+) -> dict[str, list[float]]:
+    """Of each epoch's steps the share that has a task: by the schedule's probabilities over several, or as it planned.
+
+    There are as many steps as the trainer's `state` says that were made: a training may stop early.
+    """
     if not sizes:
         return {}
-    schedule = build_schedule(recipe.schedule)
-    batch = setting(recipe, "per_device_train_batch_size") * setting(recipe, "gradient_accumulation_steps")
-    passes = {name: math.ceil(size / batch) for name, size in sizes.items()}
-    epochs = math.ceil(setting(recipe, "num_train_epochs"))
-    if (most := setting(recipe, "max_steps")) > 0:
-        draw = np.random.default_rng([recipe.seed, 0])
-        epochs = math.ceil(most / len(schedule.plan(0, epochs, sizes=sizes, passes=passes, draw=draw)))
-    found: dict[str, list[float]] = {name: [] for name in sizes}
-    for epoch in range(epochs):
-        if isinstance(schedule, Drawn) and epochs > 1:
-            chances = dict(zip(sizes, schedule.probabilities(epoch, epochs, sizes), strict=True))
+    seed, schedule = setting(recipe, "data_seed"), build_schedule(recipe.schedule)
+    sampler = MultitaskSampler(
+        # How long the rows are decides nothing of a plan.
+        {name: np.zeros(size, int) for name, size in sizes.items()},
+        schedule,
+        batch_size=setting(recipe, "per_device_train_batch_size"),
+        accumulation=setting(recipe, "gradient_accumulation_steps"),
+        seed=recipe.seed if seed is None else seed,
+    )
+    last = sampler.end(epochs=setting(recipe, "num_train_epochs"), max_steps=setting(recipe, "max_steps"))
+    # Several processes count fewer steps of an epoch, and a recipe does not tell of them.
+    if state and state["max_steps"] == last:
+        sampler.last = last = state["global_step"]
+    found: list[list[float]] = []
+    for epoch in range(math.ceil(last / sampler.steps)):
+        if isinstance(schedule, Drawn) and sampler.epochs > 1:
+            found.append(schedule.probabilities(epoch, sampler.epochs, sizes))
         else:
-            draw = np.random.default_rng([recipe.seed, epoch])
-            steps = schedule.plan(epoch, epochs, sizes=sizes, passes=passes, draw=draw)
-            chances = {name: sum(name in step for step in steps) / len(steps) for name in sizes}
-        for name in sizes:
-            found[name].append(float(chances[name]))
-    return found
+            steps = sampler.due(epoch)
+            found.append([sum(name in step for step in steps) / len(steps) for name in sizes])
+    return {name: [chances[place] for chances in found] for place, name in enumerate(sizes)} if found else {}

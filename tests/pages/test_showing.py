@@ -7,6 +7,7 @@ from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 
 from hf_multitask import Classification, PalConfig, Regression, Task
+from hf_multitask.data.sampler import MultitaskSampler
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.pages.mistakes import mistakes
 from hf_multitask.pages.points import Seen
@@ -14,6 +15,7 @@ from hf_multitask.pages.runs import Shown, beside_page, disputed, judged, mapped
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
+from hf_multitask.schedules import build_schedule
 from hf_multitask.sections.train import TrainRecipe
 
 
@@ -166,6 +168,51 @@ def test_shares_of_a_run_of_another_machine_that_counted_steps():
     found = shares(read_recipe(TrainRecipe, words), {"sst": 90, "qqp": 900, "sts": 9})
     assert [len(epochs) for epochs in found.values()] == [3, 3, 3]
     assert found["sts"][0] < found["sts"][1] < found["sts"][2]
+
+
+LENGTHS = {name: np.random.default_rng(size).integers(3, 60, size) for name, size in (("sst", 90), ("qqp", 300))}
+BATCHES = "per_device_train_batch_size: 5, gradient_accumulation_steps: 2"
+"""With these a pass over sst takes 9 steps, and one over qqp 30."""
+
+
+def dealt(schedule, *, seed, epochs, last):
+    """The share of the steps of each epoch that the sampler deals a task."""
+    sampler = MultitaskSampler(LENGTHS, build_schedule(schedule), batch_size=5, accumulation=2, seed=seed)
+    sampler.epochs, sampler.last = epochs, last
+    found = {name: [] for name in LENGTHS}
+    for epoch in range(9):
+        sampler.set_epoch(epoch)
+        if steps := list(sampler)[::2]:
+            for name, values in found.items():
+                values.append(sum(name in [share.task for share in step] for step in steps) / len(steps))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "training", "state", "expected"),
+    [
+        ("Sequential", "max_steps: 100", None, {"epochs": 3, "last": 100}),
+        ("Sequential", "num_train_epochs: 0.2", None, {"epochs": 0.2, "last": 8}),
+        ("Sequential", "num_train_epochs: 1.2", None, {"epochs": 2, "last": 47}),
+        ("Sequential", "num_train_epochs: 3", {"max_steps": 117, "global_step": 45}, {"epochs": 3, "last": 45}),
+        ("Annealed", "num_train_epochs: 1", None, {"epochs": 1, "last": 39}),
+        ("Annealed", "num_train_epochs: 0.5, data_seed: 7", None, {"epochs": 0.5, "last": 20, "seed": 7}),
+        ("Annealed", "max_steps: 25, data_seed: 0", None, {"epochs": 25 / 39, "last": 25, "seed": 0}),
+    ],
+)
+def test_shares_are_of_the_steps_that_the_sampler_dealt(schedule, training, state, expected):
+    words = ["--training", f"{{{training}, {BATCHES}}}", "--schedule.class", schedule, "--seed", "3"]
+    sizes = {name: len(lengths) for name, lengths in LENGTHS.items()}
+    found = shares(read_recipe(TrainRecipe, words), sizes, state)
+    assert found == dealt({"class": schedule}, **{"seed": 3, **expected})
+
+
+def test_shares_of_a_training_of_several_processes_are_those_of_its_recipe():
+    words = ["--training", f"{{num_train_epochs: 2, {BATCHES}}}", "--schedule.class", "Sequential"]
+    sizes, state = {"sst": 90, "qqp": 300}, {"max_steps": 40, "global_step": 40}
+    found = shares(read_recipe(TrainRecipe, words), sizes, state)
+    assert found == shares(read_recipe(TrainRecipe, words), sizes)
+    assert [len(values) for values in found.values()] == [2, 2]
 
 
 @pytest.mark.parametrize("adapters", [False, True])
