@@ -1,6 +1,7 @@
 """Pictures of answers beside labels."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ FEW, SHARE = 10, 0.01
 """A bin of fewer answers, or of a smaller share of them all, says little of how often such answers are right."""
 
 NUMBERED = 12
-"""Members of which a picture has the numbers too."""
+"""Members or classes of which a picture has the numbers too."""
+
+COLUMN = 6
+"""Classes whose numbers have room in a column of a paper; of more the picture is larger."""
+
+NAMED = 20
+"""Classes of which each has its name at an axis; of more every second or third one has."""
 
 BESIDE = 35
 """Letters in a line of a title above a panel that has long names to its left: some of an agreement's are longer."""
@@ -25,21 +32,28 @@ STEP = 0.05
 
 
 def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str) -> Any:
-    """A confusion matrix [true][predicted], as counts and as shares of each true class."""
+    """A confusion matrix [true][predicted], as counts and as shares of each true class.
+
+    Of many classes there are no numbers, but colours and what they mean.
+    """
     matrix = np.asarray(counts)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, panels = canvas(rows=2, high=INCHES - 0.4)
+    classes, every = len(names), ceil(len(names) / NAMED)
+    told = [plain(name) for name in names[::every]]
+    larger = min(max(1.0, classes / COLUMN), NUMBERED / COLUMN)
+    figure, panels = canvas(rows=2, wide=INCHES * larger, high=(INCHES - 0.4) * larger)
     for panel, values, said in zip(panels, (matrix, shares), ("rows", "share of the true class"), strict=True):
         image = panel.imshow(values, cmap="cividis", vmin=0, vmax=values.max() or 1)
-        for (true, given), value in np.ndenumerate(values):
+        for (true, given), value in np.ndenumerate(values) if classes <= NUMBERED else ():
             text = f"{value:,}" if values is matrix else f"{value:.2f}"
             colour = ink(image.cmap(image.norm(value)))
             panel.text(given, true, text, ha="center", va="center", color=colour, fontsize=SMALL)
-        ticks = range(len(names))
-        places = {"xticks": ticks, "yticks": ticks}
+        if classes > NUMBERED:
+            figure.colorbar(image, ax=panel).ax.tick_params(labelsize=SMALL)
+        places = {"xticks": range(0, classes, every), "yticks": range(0, classes, every)}
         titled(panel, f"{title}: {said}", most=BESIDE, xlabel="predicted", ylabel="true", **places)
-        panel.set_xticklabels(map(plain, names), rotation=30, ha="right", rotation_mode="anchor")
-        panel.set_yticklabels(map(plain, names))
+        panel.set_xticklabels(told, rotation=30, ha="right", rotation_mode="anchor")
+        panel.set_yticklabels(told)
     return figure
 
 
