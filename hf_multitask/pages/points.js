@@ -6,6 +6,8 @@
     ["task", "map", "which", "drawn", "said", "legend", "count"].map(part);
   const hint = said.textContent;
   const LEFT = 64, TOP = 12, WIDE = 640, HIGH = 470, SIZE = 5;
+  // About how wide a letter is, and what is free between two names.
+  const LETTER = 7, GAP = 10;
   // One for each label, about the point (0, 0) and one unit in size.
   const MARKS = [
     "M-1 0A1 1 0 1 0 1 0A1 1 0 1 0-1 0Z", "M-.9-.9H.9V.9H-.9Z", "M0-1.25L1 0L0 1.25L-1 0Z", "M-1.1.9H1.1L0-1.1Z",
@@ -53,6 +55,9 @@
     return [0, 1, 2, 3, 4, 5].map(step => low + (high - low) * step / 5).map(at => [at, String(+at.toFixed(2))]);
   };
 
+  // How wide all names are, side by side.
+  const room = names => names.length * (LETTER * Math.max(0, ...names.map(([, name]) => name.length)) + GAP);
+
   const draw = () => {
     const shown = tasks[task.value], chosen = shown.maps[map.value];
     const [across, along] = [span(chosen, 0), span(chosen, 1)];
@@ -60,7 +65,8 @@
     const y = value => TOP + HIGH * (1 - (value - along[0]) / (along[1] - along[0]));
     const frame = made("g", { class: "frame" });
     frame.append(made("rect", { x: LEFT, y: TOP, width: WIDE, height: HIGH }));
-    for (const [at, name] of ticks(chosen, 0))
+    const names = ticks(chosen, 0), every = Math.ceil(room(names) / WIDE);
+    for (const [at, name] of names.filter((_, number) => number % every === 0))
       frame.append(made("text", { x: x(at), y: TOP + HIGH + 18, "text-anchor": "middle" }, name));
     for (const [at, name] of ticks(chosen, 1))
       frame.append(made("text", { x: LEFT - 8, y: y(at) + 4, "text-anchor": "end" }, name));

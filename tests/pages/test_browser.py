@@ -1,5 +1,6 @@
 """Pages in a real browser: what a click sorts, what is pictured, and what the map of rows shows."""
 
+import itertools
 import json
 from urllib.parse import urljoin
 
@@ -121,6 +122,19 @@ def tells(browser, node, task):
     values = [row["true"], row["said"]]
     same = told == [labels[v] for v in values] if labels else np.allclose([float(v) for v in told], values, atol=0.006)
     return texts == row["texts"] and same
+
+
+@pytest.mark.parametrize(("classes", "named"), [(5, 5), (20, 4)])
+def test_no_name_of_a_label_lies_on_another(classes, named, browser, tmp_path):
+    names = [f"an intent of number {label}" if classes > 5 else f"grade {label}" for label in range(classes)]
+    labels = np.arange(classes)
+    answers = Answers(np.eye(classes), labels, labels)
+    found = points(Task("intent", Classification(names)).describe(), answers, [{"first": name} for name in names])
+    browser.get(write_page(page("Map", [Part("Row by row", points_map({"intent": found}))]), tmp_path).as_uri())
+    texts = browser.find_elements(By.CSS_SELECTOR, "#points-drawn .frame text")
+    spans = sorted((text.rect["x"], text.rect["width"]) for text in texts if text.text in names)
+    assert len(spans) == named
+    assert all(left + width <= right for (left, width), (right, _) in itertools.pairwise(spans))
 
 
 def test_a_point_says_which_row_it_is_by_the_mouse_and_by_keys(browser, folders):
