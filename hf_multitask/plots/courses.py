@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ HIGH = 2.4
 
 TICKS = 8
 """Up to so many values of a setting each have a tick."""
+
+WIDE = 20
+"""Values of a setting that differ by so many times are on a logarithmic axis."""
+
 SPAN = 0.02
 """Of the scores that a picture of a sweep shows at least: within less of them noise would look like a slope."""
 
@@ -99,6 +104,14 @@ def logarithmic(axis: Any, *, whole: bool) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def with_zero(panel: Any, low: float, high: float) -> None:
+    """Make the x axis logarithmic from `low` to `high`, and linear from there to zero, which it else lacks."""
+    panel.set_xscale("symlog", linthresh=low)
+    panel.set_xticks([0, *(10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1))])
+    panel.minorticks_off()
+    panel.autoscale(axis="x")
+
+
 def task_shares(shares: Mapping[str, Sequence[float]]) -> Any:
     """Of each epoch's steps the share that has a task; of a single epoch as bars."""
     figure, (panel,) = canvas(high=HIGH)
@@ -167,8 +180,12 @@ def sweep_curve(
     low, high = panel.get_ylim()
     lack = max(SPAN - (high - low), 0.0)
     panel.set_ylim(low - lack / 2, high + lack / 2)
-    if wide := min(places) > 0 and max(places) / min(places) >= 20:
-        panel.set_xscale("log")
+    above = [place for place in places if place > 0]
+    if wide := min(places) >= 0 and bool(above) and max(above) / min(above) >= WIDE:
+        if min(places) > 0:
+            panel.set_xscale("log")
+        else:
+            with_zero(panel, min(above), max(above))
     if here or (len(places) <= TICKS and not wide):
         # What was tried, and not what lies between.
         said = {place: f"\n({here[place]:g})" if here and place in here else "" for place in places}
