@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 sys.path = [place for place in sys.path if Path(place).resolve() != HERE]
 
 from hf_multitask.pages.page import write_page
-from hf_multitask.pages.runs import beside_page, run_page
+from hf_multitask.pages.runs import beside_file, beside_page, run_page
 from hf_multitask.pages.showing import show
 from hf_multitask.recipe import read_recipe, run
 from hf_multitask.sections.report import ReportRecipe
@@ -21,7 +21,7 @@ def main(argv):
         path = write_page(run_page(one, seed=recipe.seed), recipe.folder)
     else:
         other = show(Path(recipe.beside), most=recipe.most, seed=recipe.seed)
-        name = f"beside-{other.folder.name}.html"
+        name = beside_file(one.folder, other.folder)
         path = write_page(beside_page(one, other, seed=recipe.seed), recipe.folder, name)
     print(f"Wrote {path}")
 

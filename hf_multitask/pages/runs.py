@@ -1,6 +1,9 @@
 """The page of a run or an ensemble: what it reached, how it was made, what it does wrong; or of two side by side."""
 
+import html
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,7 +38,11 @@ from .mistakes import mistakes, probabilities
 from .page import Part, figures, page, preformatted, rows_table
 from .points import Seen, points, points_map
 
-__all__ = ["Shown", "beside_page", "run_page", "run_pictures"]
+__all__ = ["Shown", "beside_file", "beside_page", "run_page", "run_pictures"]
+
+
+LIES = '<p id="beside">{} lies in {}.</p>'
+"""How a page of two says where the other one lies, by a path from its own folder."""
 
 
 @dataclass
@@ -91,7 +98,7 @@ def run_page(shown: Shown, *, seed: int = 0) -> str:
     about = {name: value for name, value in report.about.items() if name != "notes"}
     parts.append(Part("About", preformatted(json.dumps({**about, "versions": report.versions}, indent=2))))
     parts.append(Part("Configuration", preformatted(shown.recipe)))
-    return page(shown.folder.name, parts, data=report.to_dict())
+    return page(shown.folder.absolute().name, parts, data=report.to_dict())
 
 
 def results(report: Report) -> str:
@@ -197,7 +204,8 @@ def beside_page(one: Shown, other: Shown, *, seed: int = 0) -> str:
         lines.append(["score", *scores, str(found["score"])])
     chose = any(shown.answers[name].fair_values is not None for shown in (one, other) for name in pairs)
     gain = "gain, cross-fitted, 95% interval" if chose else "gain, 95% interval"
-    parts = [Part("Results", rows_table(["task", *names, gain], lines))]
+    place = LIES.format(html.escape(names[1]), html.escape(between(one.folder, other.folder)))
+    parts = [Part("Results", rows_table(["task", *names, gain], lines) + place)]
     parts.append(Part("What differs in the configuration", differing(one, other, names)))
     if can_plot():
         both = [
@@ -225,6 +233,30 @@ def told_apart(one: Path, other: Path) -> list[str]:
     most = max(map(len, places))
     depth = next((n for n in range(1, most) if places[0][-n:] != places[1][-n:]), 1)
     return ["/".join(parts[-depth:]) for parts in places]
+
+
+def beside_file(one: Path, other: Path) -> str:
+    """The name of the page of two: by what the other is called, and no page of another one that is called so.
+
+    >>> beside_file(Path("outputs/pal"), Path("outputs/plain"))
+    'beside-plain.html'
+    >>> beside_file(Path("outputs/methods/plain-0"), Path("outputs/members/plain-0"))
+    'beside-members-plain-0.html'
+    """
+    parts, least = other.absolute().parts, told_apart(one, other)[1].count("/") + 1
+    names = [f"beside-{'-'.join(parts[-depth:])}.html" for depth in range(least, len(parts))]
+    return next((name for name in names if not of_another(one / name, one, other)), names[-1])
+
+
+def of_another(path: Path, one: Path, other: Path) -> bool:
+    """Whether a page is there that says it is of another than this."""
+    found = re.search(LIES.format(".*?", "(.*?)"), path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found is not None and html.unescape(found[1]) != between(one, other)
+
+
+def between(one: Path, other: Path) -> str:
+    """The path from one folder to another."""
+    return Path(os.path.relpath(other, one)).as_posix()
 
 
 def alike(one: Shown, other: Shown, name: str) -> bool:

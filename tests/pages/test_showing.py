@@ -1,4 +1,7 @@
 import re
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ from hf_multitask import Classification, PalConfig, Regression, Task
 from hf_multitask.data.sampler import MultitaskSampler
 from hf_multitask.evaluation.answers import Answers, save_answers
 from hf_multitask.pages.mistakes import mistakes
+from hf_multitask.pages.page import write_page
 from hf_multitask.pages.points import Seen
-from hf_multitask.pages.runs import Shown, beside_page, disputed, judged, mapped, run_pictures
+from hf_multitask.pages.runs import Shown, beside_file, beside_page, disputed, judged, mapped, run_page, run_pictures
 from hf_multitask.pages.showing import embeddings, shares, show
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
@@ -84,6 +88,31 @@ def test_both_columns_are_of_the_metric_that_the_gain_is_of(tmp_path):
     for line in section(beside_page(other, one), "Results"):
         assert line[1:3] == ["0.500", "0.667"]
         assert line[3].startswith("-0.1667 ")
+
+
+def test_runs_of_one_name_have_pages_of_their_own(tmp_path):
+    names = ["pal", "methods/plain-0", "members/plain-0", "of <a> & b/plain-0"]
+    runs = {name: shown(tmp_path / name, [1, 0, 1, 1], [0, 1, 1, 1]) for name in names}
+    found = {}
+    for _ in range(2):
+        for one, other in permutations(names, 2):
+            text = beside_page(runs[one], runs[other])
+            path = write_page(text, tmp_path / one, beside_file(tmp_path / one, tmp_path / other))
+            # Written again it has the same name.
+            assert found.setdefault((one, other), path) == path
+    assert len(set(found.values())) == len(found)
+    assert [found["pal", other].name for other in names[1:3]] == ["beside-plain-0.html", "beside-members-plain-0.html"]
+    assert found["methods/plain-0", "pal"].name == "beside-pal.html"
+    assert found["methods/plain-0", "members/plain-0"].name == "beside-members-plain-0.html"
+
+
+def test_the_folder_that_one_is_in_has_its_name(tmp_path, monkeypatch):
+    one, other = (shown(tmp_path / name, [1, 0, 1, 1], [0, 1, 1, 1]) for name in ("one", "other"))
+    monkeypatch.chdir(one.folder)
+    here = replace(one, folder=Path("."))
+    assert "<title>one</title>" in run_page(here)
+    assert beside_page(other, here) == beside_page(other, one)
+    assert beside_file(other.folder, here.folder) == "beside-one.html"
 
 
 def test_disputes_begin_with_what_the_wrong_one_is_surest_of_or_furthest_off(tmp_path):
