@@ -237,13 +237,16 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
     every = {*seeds, *(seed for one in found for seed in one.seeds)}
     columns = columns_of(found)
     compared = any(one.gain for one in found)
+    spanned = any(one.interval for one in found) or "score" in columns
     fitted = any(one.crossfitted for one in found)
     paper = any(one.row.at != OURS for one in found)
     head = ["row", "place"] if paper else ["row"]
+    # Where nobody has a score they stand behind the tasks.
+    judged = next((name for name in reversed(columns) if name != "speed"), None)
     for name in columns:
         beside = paper and name in NUMBERS
         head += ["it/s" if name == "speed" else name, *(["theirs"] if beside else [])]
-        head += ["95% interval", *(["cross-fitted"] if fitted else [])] if name == "score" else []
+        head += ["95% interval", *(["cross-fitted"] if fitted else [])] if spanned and name == judged else []
     gained = f"against {reference}" if reference else "gain"
     lines = [[*head, *([gained, "inside the noise"] if compared else [])]]
     for one in found:
@@ -251,7 +254,7 @@ def table(found: Sequence[Standing], *, reference: str | None = None, seeds: Seq
         line = [one.row.row + of_seeds(one.seeds, every), *([place] if paper else [])]
         for name in columns:
             line += [shown(one.ours.get(name)), *([theirs(one, name)] if paper and name in NUMBERS else [])]
-            if name == "score":
+            if spanned and name == judged:
                 line.append("" if one.interval is None else within(one.row.by, *one.interval))
                 line += [shown(one.crossfitted) + (of_task(one.row.by) if one.crossfitted else "")] if fitted else []
         if compared:

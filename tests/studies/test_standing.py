@@ -134,6 +134,13 @@ def test_an_interval_is_of_what_its_row_is_compared_in(runs):
     assert row.interval[0] < row.ours["sts"][0] < row.interval[1]
     assert -1 <= row.interval[0] < row.interval[1] <= 1
     assert " in sts | " in table([row], reference="plain")
+    # Where no row has a score, intervals stand behind the tasks.
+    alone = replace(row, ours={"sts": row.ours["sts"]}, theirs={})
+    assert [cell.strip() for cell in table([alone]).splitlines()[0].split("|")[3:6]] == [
+        "sts",
+        "theirs",
+        "95% interval",
+    ]
     assert 0 <= score.interval[0] < score.interval[1] <= 1
 
 
