@@ -15,7 +15,7 @@ __all__ = ["perform"]
 def perform(recipe: ReproduceRecipe, runs: Sequence[Run], scripts: Path) -> None:
     """Do what is left of the runs, and print what all reach that are finished; raise at the end what failed."""
     if recipe.results is not None:
-        check_results(Path(recipe.results))
+        check_results(recipe, Path(recipe.results))
     try:
         execute(runs, jobs=recipe.jobs)
     except (Stopped, KeyboardInterrupt):
@@ -28,7 +28,12 @@ def perform(recipe: ReproduceRecipe, runs: Sequence[Run], scripts: Path) -> None
         except (ValueError, RuntimeError, OSError) as error:
             raise RuntimeError(f"{failed}\n\nWhat is finished could not be shown: {error}") from error
         raise
-    conclude(recipe, recipe.every(scripts, runs), recipe.results)
+    found = recipe.every(scripts, runs)
+    conclude(recipe, found, recipe.results)
+    if others := [run.folder.name for run in runs if run not in found]:
+        raise RuntimeError(
+            f"{', '.join(others)}: another process made it meanwhile, otherwise. It is not in the table."
+        )
 
 
 def conclude(recipe: ReproduceRecipe, runs: Sequence[Run], results: str | None) -> None:

@@ -62,13 +62,16 @@ class Said(NamedTuple):
 def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, folder: str | Path) -> str:
     """Fill a folder with what may be shown of the finished runs, and say in words what is there.
 
-    Neither texts nor weights nor places on this machine go there. about.json comes last and names every file; what an
-    earlier one named and this one does not is taken away.
+    Neither texts nor weights nor places on this machine go there. about.json names every file; what an earlier one
+    named and this one does not is taken away. A first one says whose folder it is while the rest is being made.
     """
     folder = Path(folder)
-    check_results(folder)
+    check_results(recipe, folder)
     folder.mkdir(parents=True, exist_ok=True)
     before = named_in(folder) or []
+    about = settings(recipe, runs)
+    begun = {**about, "machine": machine(), "unfinished": [], "files": dict.fromkeys(before, "from before")}
+    write_about(folder, {**begun, "notes": ["These results were not written to their end."]})
     Tables(tables.text, without_places(tables.content)).save(folder)
     reports = {run: Report.load(run.folder) for run in runs if run.finished and run.script.stem != "tune"}
     best = best_run(reports)
@@ -87,31 +90,51 @@ def write_results(recipe: ReproduceRecipe, runs: Sequence[Run], tables: Tables, 
     for title, picture in fitted(drawn, room).items():
         files[name := file_of(title)] = title
         (folder / name).write_bytes(picture)
-    about = {**settings(recipe, runs), "best": None if best is None else described(best, reports, tables.rows, said)}
+    about |= {"best": None if best is None else described(best, reports, tables.rows, said)}
     about |= {**spent(recipe, runs), "machine": machine(), "versions": versions(reports), "files": files}
     for name in set(before) - set(files):
         (folder / name).unlink(missing_ok=True)
-    replace_text(folder / FILE, json.dumps(without_places(about | {"notes": notes}), indent=2) + "\n")
+    write_about(folder, about | {"notes": notes})
     chosen = [] if best is None else [f"The best row is {best.name}, its best seed {best.seed}."]
     return " ".join([*chosen, *notes, f"What may be shown is in {folder}."])
 
 
-def check_results(folder: Path) -> None:
-    """Raise where a folder holds files of these names that no earlier call wrote."""
+def write_about(folder: Path, content: dict[str, Any]) -> None:
+    replace_text(folder / FILE, json.dumps(without_places(content), indent=2) + "\n")
+
+
+def check_results(recipe: ReproduceRecipe, folder: Path) -> None:
+    """Raise where a folder holds files of these names that no earlier call for the same study and scale wrote."""
     mine = {"table.md", "table.json", FILE, PREDICTIONS}
-    if folder.is_dir() and (there := sorted(mine & set(os.listdir(folder)))) and named_in(folder) is None:
-        said = f"results: {folder} holds a {there[0]} that no study wrote, or not to its end."
-        raise RecipeError([f"{said} Remove it, or name another folder."])
+    if not folder.is_dir() or not (there := sorted(mine & set(os.listdir(folder)))):
+        return
+    about, said = about_of(folder), f"results: {folder} holds a {there[0]} that no study wrote."
+    if about is not None:
+        if all(about.get(name) == vars(recipe)[name] for name in ("title", "scale")):
+            return
+        said = f"results: {folder} holds those of {called(about.get('title'), about.get('scale'))}."
+        said += f" This is {called(recipe.title, recipe.scale)}."
+    raise RecipeError([f"{said} Remove it, or name another folder."])
+
+
+def called(title: str | None, scale: str | None) -> str:
+    """How a study is told from others."""
+    named = f"'{title}'" if title else "a study without a title"
+    return f"{named} at scale {scale}" if scale else named
 
 
 def named_in(folder: Path) -> list[str] | None:
     """The files that an earlier call put into a folder, as its about.json names them; None where that is another's."""
-    path = folder / FILE
+    about, home = about_of(folder), folder.resolve()
+    return None if about is None else [n for n in about["files"] if (folder / n).resolve().is_relative_to(home)]
+
+
+def about_of(folder: Path) -> dict[str, Any] | None:
+    """What an earlier call wrote into a folder's about.json; None where that is another's or not there."""
     with suppress(ValueError, OSError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if isinstance(content, dict) and isinstance(content.get("files"), dict) and set(content) >= WHOSE:
-            home = folder.resolve()
-            return [name for name in content["files"] if (folder / name).resolve().is_relative_to(home)]
+            return content
     return None
 
 

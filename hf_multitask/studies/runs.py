@@ -79,7 +79,8 @@ class Run:
 
     def start(self, threads: int, place: int) -> Any:
         """Begin it in a process of its own, from the newest checkpoint if it was begun before."""
-        if self.needs:
+        # Of what is finished they are known: only its page is made.
+        if self.needs and not self.finished:
             replace_text(self.origins, json.dumps(self.needed(), indent=2) + "\n")
         if self.layer is not None:
             replace_text(self.recipe, self.layer)
@@ -134,6 +135,8 @@ def execute(runs: Sequence[Run], *, jobs: int) -> None:
                     run.tidy()
                     if fault := run.fault(going.pop(run).exitcode):
                         faults.append(fault)
+                        # Whoever stops the others would not hear of it at the end.
+                        tqdm.write(f"{run.folder.name} failed, and {run.log} says why.", file=sys.stderr)
         finally:
             # Whoever interrupts means all runs.
             end(list(going.values()))

@@ -117,6 +117,8 @@ class ReproduceRecipe:
             faults.append(f"jobs must be 1 or more. Got {self.jobs}.")
         if self.results is not None and Path(self.results).is_file():
             faults.append(f"results: {self.results} is a file. Name a folder.")
+        if self.results is not None and Path(self.results).resolve() == Path(self.output_dir).resolve():
+            faults.append(f"results: {self.results} is output_dir, where the runs are. Name another folder.")
         if Path(self.output_dir).is_file():
             faults.append(f"output_dir: {self.output_dir} is a file. Name a folder.")
         if not self.seeds:
@@ -187,15 +189,25 @@ class ReproduceRecipe:
         return found
 
     def every(self, scripts: Path, runs: Sequence[Run]) -> list[Run]:
-        """These runs, and those that `only` leaves out and that are finished, in the order of the study."""
-        mine = {(run.name, run.seed): run for run in runs}
-        places = [(name, seed) for seed in self.seeds for name in self.sections()]
-        whole = [mine.get(place) or self.run(*place, scripts) for place in places]
-        finished = [run for run in whole if run in runs or run.finished]
-        others = {run: why for run in finished if run not in runs and (why := self.other(run))}
-        for why in others.values():
-            logger.warning("It is not in the table: %s", why)
-        return [run for run in finished if run not in others]
+        """These runs, and those that `only` leaves out and that are finished, in the order of the study.
+
+        What was made by other settings, by another process meanwhile or before, is left out with a warning.
+        """
+        mine, found = {(run.name, run.seed): run for run in runs}, []
+        for place in [(name, seed) for seed in self.seeds for name in self.sections()]:
+            run, why = mine.get(place), None
+            if (self.folder(*place) / "report.json").is_file():
+                try:
+                    run = run or self.run(*place, scripts)
+                    why = self.other(run)
+                except ValueError as error:
+                    # What nobody asked for need not be possible.
+                    why = str(error)
+            if why is not None:
+                logger.warning("It is not in the table: %s", why)
+            elif run is not None:
+                found.append(run)
+        return found
 
     def says_rows(self) -> bool:
         """Whether something says which rows are read, if only a recipe of the study's own."""
@@ -245,8 +257,9 @@ class ReproduceRecipe:
             # A size is for new trunks.
             plain.get("model", {}).pop("size", None)
         factors = {"epochs": self.epochs, "steps": self.steps, "rates": self.rates}
-        if section.best_of is None and set(factors.values()) != {1.0}:
-            below = {} if base is None else said_in(Path(base))
+        if set(factors.values()) != {1.0}:
+            # What a search leaves is what it did, and that was multiplied.
+            below = {} if base is None or section.best_of is not None else said_in(Path(base))
             whole = overlay(Given.of(below, ""), Given.of(plain, ""), []).plain()
             plain |= scaled({name: whole[name] for name in ("training", "schedule") if name in whole}, **factors)
         return None if base is None else Path(base), plain

@@ -19,7 +19,7 @@ from hf_multitask.pages.showing import show
 from hf_multitask.plots import png, scatter
 from hf_multitask.recipe import read_recipe
 from hf_multitask.report import Report
-from hf_multitask.studies.results import best_run, fitted, pictures, write_results
+from hf_multitask.studies.results import best_run, check_results, fitted, pictures, write_results
 from hf_multitask.studies.runs import Run, minutes_of, results, table
 from hf_multitask.studies.sections import ReproduceRecipe
 from hf_multitask.studies.standing import standings
@@ -121,11 +121,49 @@ def test_a_folder_of_somebody_else_is_left_alone(content, study, tmp_path):
     (tmp_path / name).write_text(content or "mine")
     code, _, err = call(RECIPES["reproduce"], *study[0], "--results", tmp_path)
     assert code == 1
-    assert f"results: {tmp_path} holds a {name} that no study wrote, or not to its end. Remove it" in err
+    assert f"results: {tmp_path} holds a {name} that no study wrote. Remove it" in err
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "thesis.tex": "mine",
         name: content or "mine",
     }
+
+
+def test_results_that_were_not_written_to_their_end_say_so_and_are_written_anew(study, tmp_path, monkeypatch):
+    _, recipe, runs = study
+    made = write_tables(recipe, runs)
+    with monkeypatch.context() as patched:
+        patched.setattr("hf_multitask.studies.results.answer_test", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_results(recipe, runs, made, tmp_path)
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["notes"] == ["These results were not written to their end."]
+    write_results(recipe, runs, made, tmp_path)
+    whole = json.loads((tmp_path / "about.json").read_text())
+    assert whole["files"]
+    assert about["notes"][0] not in whole["notes"]
+    # The next time what is there of before is still known.
+    with monkeypatch.context() as patched:
+        patched.setattr("hf_multitask.studies.results.answer_test", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_results(recipe, runs, made, tmp_path)
+    again = json.loads((tmp_path / "about.json").read_text())
+    assert set(again["files"]) == set(whole["files"])
+    assert "best" not in again
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_results_of_another_study_or_scale_are_left_alone(study, tmp_path):
+    _, recipe, runs = study
+    write_results(recipe, runs, write_tables(recipe, runs), tmp_path)
+    for other, said in (({"title": None}, "a study without a title"), ({"scale": "demo"}, "'Rates' at scale demo")):
+        with pytest.raises(ValueError, match=f"holds those of 'Rates'. This is {said}. Remove it, or name another"):
+            check_results(replace(recipe, **other), tmp_path)
+    check_results(recipe, tmp_path)
+    with pytest.raises(ValueError, match="is output_dir, where the runs are"):
+        replace(recipe, results=recipe.output_dir)
 
 
 def test_a_study_without_a_paper_has_a_page_too(study, tmp_path):

@@ -20,7 +20,7 @@ def calls(run):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, jobs, monkeypatch):
+def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, jobs, monkeypatch, capsys):
     monkeypatch.setattr("hf_multitask.studies.runs.cores", lambda: 4)
     runs = [run("one", 0, "a"), run("two", 0, "bad"), run("three", 0, "abc"), run("four", 0, "d", "one")]
     runs.append(run("five", 0, "e", "two"))
@@ -31,6 +31,8 @@ def test_a_failed_run_does_not_lose_the_others_and_finished_ones_are_kept(run, j
         )
         with pytest.raises(RuntimeError, match=words):
             execute(runs, jobs=jobs)
+        # At once, for whoever stops the rest.
+        assert f"two-0 failed, and {runs[1].log} says why." in capsys.readouterr().err
     assert [len(calls(one)) for one in runs[:4]] == [1, 2, 1, 1]
     assert calls(runs[0]) == [f"--resume auto --overwrite false threads {4 // jobs}"]
     assert [line["run"] for line in results(runs)] == ["one", "three", "four"]
@@ -50,6 +52,16 @@ def test_only_what_may_be_resumed_keeps_its_checkpoints(run):
 def test_a_run_begins_when_what_it_needs_is_there(run):
     first = run("first", 0, "wait .3")
     execute([run("second", 0, "need first-0", "first"), first], jobs=2)
+
+
+def test_a_page_that_is_made_later_does_not_change_when_a_run_was_begun(run, tmp_path):
+    first, second = run("first", 0, "a"), run("second", 0, "ab", "first")
+    execute([first, second], jobs=1)
+    before = second.origins.stat().st_mtime_ns
+    (tmp_path / "report.py").write_text("import pathlib, sys; pathlib.Path(sys.argv[2], 'report.html').touch()")
+    execute([first, replace(second, after=tmp_path / "report.py")], jobs=1)
+    assert (second.folder / "report.html").is_file()
+    assert second.origins.stat().st_mtime_ns == before
 
 
 def test_two_studies_of_the_same_runs_share_them(run):

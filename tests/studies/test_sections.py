@@ -54,9 +54,8 @@ def test_what_was_made_of_a_run_does_not_outlive_it(tmp_path, study, script):
 
 def test_a_table_that_fails_hides_no_run_that_failed(tmp_path, monkeypatch, capsys, study, script):
     made = study("--seeds", "0", "--results", str(tmp_path / "shown"), runs={"good": {}, "worse": {}})
-    runs = [
-        replace(one, script=script, layer=text) for one, text in zip(made.build(tmp_path), ("a", "bad"), strict=True)
-    ]
+    script.rename(tmp_path / "train.py")
+    runs = [replace(one, layer=text) for one, text in zip(made.build(tmp_path), ("a", "bad"), strict=True)]
 
     def refuse(*_):
         raise ValueError("No room for it.")
@@ -66,6 +65,36 @@ def test_a_table_that_fails_hides_no_run_that_failed(tmp_path, monkeypatch, caps
         perform(made, runs, tmp_path)
     assert str(failed.value).endswith("It is bad.\n\nWhat is finished could not be shown: No room for it.")
     assert "| good | 0" in capsys.readouterr().out
+
+
+def test_a_run_that_nobody_asked_for_and_that_cannot_be_costs_no_table(tmp_path, study, script, caplog, capsys):
+    wiki = {"script": "pretrain", "settings": {"data": {"source": {"class": "TextFile", "path": "{data_dir}/wiki"}}}}
+    heavy = {"settings": {"tasks": {"stss": {"weight": 5}}}}
+    recipe = study("--seeds", "0", "--only", "plain", runs={"wiki": wiki, "heavy": heavy, "plain": {}})
+    script.rename(tmp_path / "train.py")
+    (plain,) = [replace(one, layer="abc") for one in recipe.build(tmp_path)]
+    perform(recipe, [plain], tmp_path)
+    assert "| plain | 0" in capsys.readouterr().out
+    assert not caplog.records
+    # Of one that somebody finished with a file of that folder it is said.
+    (tmp_path / "out" / "wiki-0").mkdir()
+    (tmp_path / "out" / "wiki-0" / "report.json").write_bytes((plain.folder / "report.json").read_bytes())
+    perform(recipe, [plain], tmp_path)
+    assert "It is not in the table: '{data_dir}/wiki'" in caplog.text
+    assert "| plain | 0" in capsys.readouterr().out
+
+
+def test_what_another_process_made_otherwise_meanwhile_is_not_taken_for_ones_own(tmp_path, study, script, caplog):
+    recipe = study("--seeds", "0", runs={"plain": {}, "other": {}})
+    script.rename(tmp_path / "train.py")
+    runs = recipe.build(tmp_path)
+    execute(runs[1:], jobs=1)
+    write_recipe(read_recipe(TrainRecipe, ["--model.dropout", "0.9", "--seed", "0"]), runs[1].folder)
+    with pytest.raises(RuntimeError, match="other-0: another process made it meanwhile, otherwise"):
+        perform(recipe, runs, tmp_path)
+    assert "other-0 was made with another schedule" in caplog.text
+    assert "model.dropout (0.9, now 0.3)" in caplog.text
+    assert "other" not in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_two_runs_of_one_name_are_refused_and_names_are_those_of_folders(study):
@@ -171,6 +200,12 @@ def test_what_a_search_found_is_scaled_too(tmp_path, study):
     recipe = read_recipe(TrainRecipe, ["--config", str(found.recipe)])
     assert recipe.model.dropout == 0.2
     assert recipe.training == {"learning_rate": 5e-5, "num_train_epochs": 7, "save_total_limit": 1}
+    # What a run itself says is multiplied, and what its search found was.
+    _, found = study(*words, "--epochs", "2", "--rates", "3", runs=runs, output_dir=str(tmp_path / "out")).build(
+        tmp_path
+    )
+    recipe = read_recipe(TrainRecipe, ["--config", str(found.recipe)])
+    assert recipe.training == {"learning_rate": 5e-5, "num_train_epochs": 14, "save_total_limit": 1}
 
 
 def test_a_dry_run_waits_for_no_evaluation(tmp_path, study):
